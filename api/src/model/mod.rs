@@ -1,0 +1,19 @@
+//! The validated model: what the parts of the mesh think in.
+//!
+//! Immutable, `Send + Sync`, compared as whole values. A value that exists is valid: the only ways in are the constructors
+//! here and `wire`, which refuses what the protocol does not allow.
+
+mod endpoint;
+mod policy;
+mod report;
+mod route;
+mod target;
+
+pub use endpoint::{Endpoint, EndpointState, Endpoints, EndpointsDelta, PlaintextReason, Transport, WorkloadRef};
+pub use policy::{DefaultPolicy, PortPolicy, TrustBundle, Workload};
+pub use report::{Direction, EdgeKey, EdgeProtocol, EdgeReport, Security};
+pub use route::{
+    BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch,
+    QueryMatch, RuleOrder, StringMatch, Timeouts, WeightedBackend,
+};
+pub use target::{BackendKey, PassthroughReason, Protocol, ResourceKey, ServiceTarget, Target};

@@ -1,0 +1,51 @@
+//! What a proxy is told about itself: inbound policy, its workload, whom to trust.
+
+use ipnet::IpNet;
+
+use super::{Protocol, WorkloadRef};
+
+/// Inbound policy of one port of the proxy's pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortPolicy {
+    /// Declared protocol.
+    pub protocol: Protocol,
+    /// Who may connect.
+    pub policy: DefaultPolicy,
+}
+
+/// Linkerd's six values of `default-inbound-policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DefaultPolicy {
+    /// mTLS from any identity of the trust domain (strict).
+    AllAuthenticated,
+    /// Anyone (permissive).
+    AllUnauthenticated,
+    /// Anyone, and what `Deny` would refuse is counted.
+    Audit,
+    /// mTLS, from addresses inside the cluster networks.
+    ClusterAuthenticated,
+    /// Anyone from inside the cluster networks.
+    ClusterUnauthenticated,
+    /// No one.
+    Deny,
+}
+
+/// The proxy's own workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Who this proxy belongs to.
+    pub workload: WorkloadRef,
+    /// The pod is marked for deletion: drain inbound, leave outbound alone.
+    pub draining: bool,
+    /// Addresses inside the cluster.
+    pub cluster_networks: Vec<IpNet>,
+}
+
+/// The roots that verify peers. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustBundle {
+    /// Trust domain, as in `spiffe://TRUST-DOMAIN/…`.
+    pub trust_domain: String,
+    /// DER certificates.
+    pub roots: Vec<Vec<u8>>,
+}

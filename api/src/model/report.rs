@@ -1,0 +1,75 @@
+//! Golden metrics per edge, as a proxy reports them.
+
+use std::sync::Arc;
+
+use super::{BackendKey, WorkloadRef};
+use crate::histogram::Histogram;
+
+/// Which side of a connection reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// The server's proxy.
+    Inbound,
+    /// The client's proxy.
+    Outbound,
+}
+
+/// What was carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EdgeProtocol {
+    /// Requests.
+    Http,
+    /// Bytes.
+    Tcp,
+}
+
+/// What this side knows of the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Security {
+    /// `no_tls_reason` as in metrics.
+    None(Arc<str>),
+    /// The SPIFFE ID verified in a TLS handshake.
+    Verified(Arc<str>),
+}
+
+/// One row of the mesh as one proxy sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EdgeKey {
+    /// Which side.
+    pub direction: Direction,
+    /// What was carried.
+    pub protocol: EdgeProtocol,
+    /// Outbound: the Service dialled, unless a pod was.
+    pub service: Option<BackendKey>,
+    /// Outbound: the endpoint's workload.
+    pub peer: Option<WorkloadRef>,
+    /// Inbound: the application's port. Outbound: the endpoint's.
+    pub port: u16,
+    /// What this side knows of the other.
+    pub security: Security,
+}
+
+/// Counters of an edge since the proxy's start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeReport {
+    /// Which edge.
+    pub key: EdgeKey,
+    /// Requests whose head was read.
+    pub requests: u64,
+    /// Responses classified as success.
+    pub successes: u64,
+    /// Responses classified as failure (5xx, made by the proxy or not, and broken ones).
+    pub failures: u64,
+    /// TCP connections opened.
+    pub tcp_opened: u64,
+    /// TCP connections closed.
+    pub tcp_closed: u64,
+    /// Bytes read from the peer.
+    pub bytes_read: u64,
+    /// Bytes written to the peer.
+    pub bytes_written: u64,
+    /// Response latency, microseconds.
+    pub latency: Histogram,
+    /// Time that the proxy added, microseconds.
+    pub added: Histogram,
+}

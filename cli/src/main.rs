@@ -1,0 +1,3 @@
+//! The minimesh program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Identities, verifiers, TLS configurations.
