@@ -1,3 +1,6 @@
 //! The minimesh program.
 
+#[allow(dead_code)]
+mod stats;
+
 fn main() {}
