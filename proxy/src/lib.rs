@@ -1,1 +1,14 @@
-//! The data plane.
+//! The data plane: a sidecar proxy, and the `redirect` step that programs interception.
+//!
+//! ```text
+//! app        binds the listeners, starts one control thread and N workers, waits for signals, drains
+//! control    the control thread: identity, discovery, reports; publishes immutable snapshots through `watch`
+//! worker …   the data path: everything mutable lives on one worker thread (outbound, inbound, http, io, net, detect)
+//! metrics    single-writer cells of the workers, summed at scrape and report
+//! admin      what the two admin ports serve
+//! redirect   nf_tables by netlink, run once before the application starts
+//! ```
+//!
+//! A request takes no lock, crosses no channel and spawns nothing; whatever needs one of these belongs to `control`.
+
+pub mod metrics;

@@ -1,0 +1,233 @@
+//! Edges: who talked to whom, counted by the worker that carried it.
+//!
+//! [`EdgeCells`] is a worker's own shard of one edge. It is made when an endpoint or an inbound peer is set up and added to
+//! per request by that one worker. When it is dropped its totals move into the edge's base, so counters never go down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use minimesh_api::histogram::Histogram;
+use minimesh_api::model::{DefaultPolicy, EdgeKey, EdgeProtocol, EdgeReport};
+
+use super::cells::{Bounded, BoundedTotals, Cell, Cells, LogLinear};
+use super::registry::Registry;
+use super::words::{Classification, CloseReason, STATUS_CELLS, status_cell};
+
+/// What an edge's series carry besides its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EdgeLabels {
+    /// Outbound: the endpoint. Inbound: the original destination.
+    pub target: Option<SocketAddr>,
+    /// Outbound: the endpoint's zone.
+    pub zone: Option<Arc<str>>,
+    /// Inbound: the policy that let the peer in.
+    pub policy: Option<Policy>,
+}
+
+/// A default policy as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Policy(pub &'static str);
+
+impl From<DefaultPolicy> for Policy {
+    fn from(policy: DefaultPolicy) -> Policy {
+        Policy(match policy {
+            DefaultPolicy::AllAuthenticated => "all-authenticated",
+            DefaultPolicy::AllUnauthenticated => "all-unauthenticated",
+            DefaultPolicy::Audit => "audit",
+            DefaultPolicy::ClusterAuthenticated => "cluster-authenticated",
+            DefaultPolicy::ClusterUnauthenticated => "cluster-unauthenticated",
+            DefaultPolicy::Deny => "deny",
+        })
+    }
+}
+
+/// One worker's counters of one edge. Added to by that worker alone.
+#[derive(Debug)]
+pub struct EdgeCells {
+    cells: Arc<Shard>,
+    registry: Arc<Registry>,
+    series: SeriesKey,
+}
+
+impl EdgeCells {
+    /// A request's head was read and let through.
+    pub fn request(&self) {
+        self.cells.requests.add(1);
+    }
+
+    /// Inbound: a request, or an opaque connection, was refused by policy.
+    pub fn denied(&self) {
+        self.cells.denied.add(1);
+    }
+
+    /// A response ended. `latency`: request head read → response ended; `added`: what the proxy itself took of it.
+    pub fn response(&self, status: u16, class: Classification, latency: Duration, added: Duration) {
+        if let Some(http) = &self.cells.http {
+            http.statuses.add(class as usize * STATUS_CELLS + status_cell(status), 1);
+            http.latency.record(latency);
+            http.added.record(added);
+        }
+    }
+
+    /// A TCP connection to (outbound) or from (inbound) the peer is open.
+    pub fn opened(&self) {
+        self.cells.opened.add(1);
+    }
+
+    /// It is closed, after `lifetime`.
+    pub fn closed(&self, reason: CloseReason, lifetime: Duration) {
+        self.cells.closed.add(reason as usize, 1);
+        self.cells.lifetime.record(lifetime);
+    }
+
+    /// Bytes of the application read from the peer.
+    pub fn read(&self, bytes: u64) {
+        self.cells.read.add(bytes);
+    }
+
+    /// Bytes of the application written to the peer.
+    pub fn written(&self, bytes: u64) {
+        self.cells.written.add(bytes);
+    }
+
+    pub(super) fn new(registry: Arc<Registry>, series: SeriesKey, cells: Arc<Shard>) -> EdgeCells {
+        EdgeCells { cells, registry, series }
+    }
+}
+
+impl Drop for EdgeCells {
+    fn drop(&mut self) {
+        self.registry.retire(&self.series, &self.cells);
+    }
+}
+
+/// What tells two series apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct SeriesKey {
+    pub(super) edge: EdgeKey,
+    pub(super) labels: EdgeLabels,
+}
+
+/// The cells behind an [`EdgeCells`].
+#[derive(Debug)]
+pub(super) struct Shard {
+    requests: Cell,
+    denied: Cell,
+    opened: Cell,
+    closed: Cells,
+    read: Cell,
+    written: Cell,
+    lifetime: Bounded,
+    http: Option<HttpShard>,
+}
+
+/// What only an HTTP edge has; boxed cells of 10 KiB, so a TCP edge goes without.
+#[derive(Debug)]
+struct HttpShard {
+    statuses: Cells,
+    latency: LogLinear,
+    added: LogLinear,
+}
+
+impl Shard {
+    pub(super) fn new(protocol: EdgeProtocol) -> Shard {
+        Shard {
+            requests: Cell::default(),
+            denied: Cell::default(),
+            opened: Cell::default(),
+            closed: Cells::new(CloseReason::COUNT),
+            read: Cell::default(),
+            written: Cell::default(),
+            lifetime: Bounded::new(LIFETIME_BOUNDS),
+            http: (protocol == EdgeProtocol::Http).then(|| HttpShard {
+                statuses: Cells::new(Classification::COUNT * STATUS_CELLS),
+                latency: LogLinear::new(),
+                added: LogLinear::new(),
+            }),
+        }
+    }
+
+    pub(super) fn add_to(&self, totals: &mut EdgeTotals) {
+        totals.requests += self.requests.get();
+        totals.denied += self.denied.get();
+        totals.opened += self.opened.get();
+        self.closed.add_to(&mut totals.closed);
+        totals.read += self.read.get();
+        totals.written += self.written.get();
+        self.lifetime.add_to(&mut totals.lifetime);
+        if let Some(http) = &self.http {
+            http.statuses.add_to(&mut totals.statuses);
+            http.latency.add_to(&mut totals.latency);
+            http.added.add_to(&mut totals.added);
+        }
+    }
+}
+
+/// An edge's counters, summed over shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct EdgeTotals {
+    pub(super) requests: u64,
+    pub(super) denied: u64,
+    pub(super) opened: u64,
+    /// By [`CloseReason`].
+    pub(super) closed: Vec<u64>,
+    pub(super) read: u64,
+    pub(super) written: u64,
+    pub(super) lifetime: BoundedTotals,
+    /// By [`Classification`], then status cell.
+    pub(super) statuses: Vec<u64>,
+    pub(super) latency: Histogram,
+    pub(super) added: Histogram,
+}
+
+impl EdgeTotals {
+    pub(super) fn add(&mut self, other: &EdgeTotals) {
+        self.requests += other.requests;
+        self.denied += other.denied;
+        self.opened += other.opened;
+        add_each(&mut self.closed, &other.closed);
+        self.read += other.read;
+        self.written += other.written;
+        self.lifetime.add(&other.lifetime);
+        add_each(&mut self.statuses, &other.statuses);
+        self.latency.add(&other.latency);
+        self.added.add(&other.added);
+    }
+
+    /// Connections closed, for whatever reason.
+    pub(super) fn all_closed(&self) -> u64 {
+        self.closed.iter().sum()
+    }
+
+    /// Responses of one classification.
+    pub(super) fn responses(&self, class: Classification) -> u64 {
+        self.statuses.iter().skip(class as usize * STATUS_CELLS).take(STATUS_CELLS).sum()
+    }
+
+    pub(super) fn report(self, key: EdgeKey) -> EdgeReport {
+        EdgeReport {
+            key,
+            requests: self.requests,
+            successes: self.responses(Classification::Success),
+            failures: self.responses(Classification::Failure),
+            tcp_opened: self.opened,
+            tcp_closed: self.all_closed(),
+            bytes_read: self.read,
+            bytes_written: self.written,
+            latency: self.latency,
+            added: self.added,
+        }
+    }
+}
+
+fn add_each(total: &mut Vec<u64>, other: &[u64]) {
+    total.resize(total.len().max(other.len()), 0);
+    for (sum, count) in total.iter_mut().zip(other) {
+        *sum += count;
+    }
+}
+
+/// Upper bounds of `tcp_connection_duration_ms`, microseconds: those of the latency families, to ten minutes and beyond.
+pub(super) const LIFETIME_BOUNDS: &[u64] =
+    &[1_000, 10_000, 100_000, 1_000_000, 10_000_000, 30_000_000, 60_000_000, 300_000_000, 600_000_000, 3_600_000_000];

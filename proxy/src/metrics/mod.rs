@@ -1,0 +1,64 @@
+//! Metrics of the proxy: handles resolved at setup, cells with one writer, sums at scrape and report.
+//!
+//! The data path asks for [`EdgeCells`] when an endpoint or an inbound peer is set up and for [`WorkerCells`] at a worker's
+//! start; per request it only adds. Label values come from configuration and certificates, never from requests, and the
+//! number of edges has a hard cap with an overflow edge behind it.
+
+#![allow(dead_code)] // the exposition follows
+mod cells;
+mod edge;
+mod registry;
+mod shard;
+mod words;
+
+use std::sync::Arc;
+
+use minimesh_api::model::{EdgeKey, EdgeReport};
+
+pub use edge::{EdgeCells, EdgeLabels, Policy};
+pub use shard::WorkerCells;
+pub use words::{
+    Classification, CloseReason, Connected, Detected, EarlyConnect, Handshake, Refusal, RetryReason, STATUS_CODES,
+};
+
+use edge::SeriesKey;
+use registry::Registry;
+
+/// Everything this proxy counts.
+#[derive(Debug)]
+pub struct Metrics {
+    edges: Arc<Registry>,
+    error_codes: &'static [&'static str],
+    // allowed: taken at a worker's start and at scrape
+    #[allow(clippy::disallowed_types)]
+    workers: std::sync::Mutex<Vec<Arc<WorkerCells>>>,
+}
+
+impl Metrics {
+    /// `error_codes`: the words of the data path's error table, in the order of its kinds.
+    pub fn new(error_codes: &'static [&'static str]) -> Arc<Metrics> {
+        Arc::new(Metrics { edges: Arc::new(Registry::new(EDGE_LIMIT)), error_codes, workers: Vec::new().into() })
+    }
+
+    /// A worker's own cells of an edge. Ask when an endpoint or an inbound peer is set up, keep while it is used, drop when
+    /// it is gone.
+    pub fn edge(&self, key: EdgeKey, labels: EdgeLabels) -> Arc<EdgeCells> {
+        Arc::new(self.edges.shard(SeriesKey { edge: key, labels }))
+    }
+
+    /// The cells of one worker. Ask once, at its start.
+    pub fn worker(&self) -> Arc<WorkerCells> {
+        let cells = WorkerCells::new(self.error_codes.len());
+        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(cells.clone());
+        cells
+    }
+
+    /// Every edge, cumulative.
+    pub fn reports(&self) -> Vec<EdgeReport> {
+        self.edges.reports()
+    }
+}
+
+/// Series of edges. A proxy of a namespace with a hundred pods of ten Services stays below; beyond, the edges that were
+/// retired longest ago are summed up in the overflow edge.
+const EDGE_LIMIT: usize = 1_000;

@@ -1,0 +1,159 @@
+//! The registry of edges: shards in, sums out.
+//!
+//! Workers come here when an endpoint or peer is set up and when it is dropped, scrapes and reports when they read. The lock
+//! is held for a map operation on the workers' side; a reader holds it while it sums.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use minimesh_api::model::{EdgeKey, EdgeReport, Security};
+
+use super::edge::{EdgeCells, EdgeTotals, SeriesKey, Shard};
+
+/// All edges of this proxy.
+#[derive(Debug)]
+pub(super) struct Registry {
+    // allowed: taken at setup, drop, scrape and report, never between two requests
+    #[allow(clippy::disallowed_types)]
+    series: std::sync::Mutex<Edges>,
+}
+
+#[derive(Debug, Default)]
+struct Edges {
+    series: HashMap<SeriesKey, Series>,
+    limit: usize,
+    /// Orders retirements, so that the one retired longest ago is evicted first.
+    clock: u64,
+    overflowed: u64,
+    evicted: u64,
+}
+
+#[derive(Debug, Default)]
+struct Series {
+    /// What retired shards counted.
+    base: EdgeTotals,
+    live: Vec<Arc<Shard>>,
+    retired_at: u64,
+}
+
+impl Series {
+    fn totals(&self) -> EdgeTotals {
+        let mut totals = self.base.clone();
+        for shard in &self.live {
+            shard.add_to(&mut totals);
+        }
+        totals
+    }
+}
+
+/// What became of the cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) series: u64,
+    /// Edges counted in the overflow series because the cap was reached.
+    pub(super) overflowed: u64,
+    /// Idle edges whose totals moved to the overflow series to make room.
+    pub(super) evicted: u64,
+}
+
+impl Registry {
+    pub(super) fn new(limit: usize) -> Registry {
+        Registry { series: Edges { limit, ..Edges::default() }.into() }
+    }
+
+    /// A new shard of an edge, or of the overflow edge where there is no room.
+    pub(super) fn shard(self: &Arc<Registry>, wanted: SeriesKey) -> EdgeCells {
+        let mut edges = self.lock();
+        let key = edges.admit(wanted);
+        let shard = Arc::new(Shard::new(key.edge.protocol));
+        edges.series.entry(key.clone()).or_default().live.push(shard.clone());
+        EdgeCells::new(self.clone(), key, shard)
+    }
+
+    /// A shard's owner is gone: its totals stay.
+    pub(super) fn retire(&self, key: &SeriesKey, shard: &Arc<Shard>) {
+        let mut edges = self.lock();
+        edges.clock += 1;
+        let now = edges.clock;
+        let Some(series) = edges.series.get_mut(key) else { return };
+        series.live.retain(|live| !Arc::ptr_eq(live, shard));
+        shard.add_to(&mut series.base);
+        series.retired_at = now;
+    }
+
+    /// Every series with its totals, ordered.
+    pub(super) fn series(&self) -> Vec<(SeriesKey, EdgeTotals)> {
+        let edges = self.lock();
+        let mut all: Vec<_> = edges.series.iter().map(|(key, series)| (key.clone(), series.totals())).collect();
+        drop(edges);
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
+    }
+
+    /// Every edge as it is reported: series that differ by labels alone are one edge.
+    pub(super) fn reports(&self) -> Vec<EdgeReport> {
+        let mut edges: Vec<(EdgeKey, EdgeTotals)> = Vec::new();
+        for (key, totals) in self.series() {
+            match edges.last_mut() {
+                Some((edge, sum)) if *edge == key.edge => sum.add(&totals),
+                _ => edges.push((key.edge, totals)),
+            }
+        }
+        edges.into_iter().map(|(key, totals)| totals.report(key)).collect()
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        let edges = self.lock();
+        Bounds { series: edges.series.len() as u64, overflowed: edges.overflowed, evicted: edges.evicted }
+    }
+
+    #[allow(clippy::disallowed_types)]
+    fn lock(&self) -> std::sync::MutexGuard<'_, Edges> {
+        self.series.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Edges {
+    /// The key under which `wanted` is counted.
+    fn admit(&mut self, wanted: SeriesKey) -> SeriesKey {
+        if self.series.contains_key(&wanted) || self.series.len() < self.limit || self.evict() {
+            return wanted;
+        }
+        self.overflowed += 1;
+        overflow(&wanted.edge)
+    }
+
+    /// Moves the edge that was retired longest ago into its overflow edge. False where every edge is live.
+    fn evict(&mut self) -> bool {
+        let idle = self.series.iter().filter(|(key, series)| series.live.is_empty() && !is_overflow(key));
+        let Some(oldest) = idle.min_by_key(|(_, series)| series.retired_at).map(|(key, _)| key.clone()) else {
+            return false;
+        };
+        let Some(series) = self.series.remove(&oldest) else { return false };
+        self.series.entry(overflow(&oldest.edge)).or_default().base.add(&series.base);
+        self.evicted += 1;
+        true
+    }
+}
+
+/// The edge that counts what has no room of its own.
+fn overflow(edge: &EdgeKey) -> SeriesKey {
+    SeriesKey {
+        edge: EdgeKey {
+            direction: edge.direction,
+            protocol: edge.protocol,
+            service: None,
+            peer: None,
+            port: 0,
+            security: Security::None(OVERFLOW.into()),
+        },
+        labels: Default::default(),
+    }
+}
+
+fn is_overflow(key: &SeriesKey) -> bool {
+    matches!(&key.edge.security, Security::None(reason) if &**reason == OVERFLOW)
+}
+
+/// The `no_tls_reason` of the overflow edges: nothing can be said about what they sum.
+const OVERFLOW: &str = "overflow";
