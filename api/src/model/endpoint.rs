@@ -1,11 +1,44 @@
 //! Endpoints: the addresses of a Service port, and how each must be spoken to.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// All endpoints of one Service port, ordered by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints(pub Vec<Endpoint>);
+
+impl Endpoints {
+    /// Ordered by address, each address once (the last one said counts).
+    pub fn new(endpoints: Vec<Endpoint>) -> Endpoints {
+        let by_address: BTreeMap<SocketAddr, Endpoint> =
+            endpoints.into_iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+        Endpoints(by_address.into_values().collect())
+    }
+
+    /// What turns `base`, known as `base_version`, into `self`.
+    pub fn delta(&self, base: &Endpoints, base_version: u64) -> EndpointsDelta {
+        let old: BTreeMap<SocketAddr, &Endpoint> = base.0.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+        let new: BTreeMap<SocketAddr, &Endpoint> = self.0.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+        let changed = new.iter().filter(|(address, endpoint)| old.get(*address) != Some(*endpoint));
+        EndpointsDelta {
+            base_version,
+            upserts: changed.map(|(_, endpoint)| (*endpoint).clone()).collect(),
+            removed: old.keys().filter(|address| !new.contains_key(*address)).copied().collect(),
+        }
+    }
+
+    /// The endpoints after a change against `self`.
+    pub fn with(&self, delta: &EndpointsDelta) -> Endpoints {
+        let mut by_address: BTreeMap<SocketAddr, &Endpoint> =
+            self.0.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+        for address in &delta.removed {
+            by_address.remove(address);
+        }
+        by_address.extend(delta.upserts.iter().map(|endpoint| (endpoint.address, endpoint)));
+        Endpoints(by_address.into_values().cloned().collect())
+    }
+}
 
 /// A change against a base version.
 #[derive(Clone, Debug, PartialEq, Eq)]

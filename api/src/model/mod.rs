@@ -11,7 +11,7 @@ mod target;
 
 pub use endpoint::{Endpoint, EndpointState, Endpoints, EndpointsDelta, PlaintextReason, Transport, WorkloadRef};
 pub use policy::{DefaultPolicy, PortPolicy, TrustBundle, Workload};
-pub use report::{Direction, EdgeKey, EdgeProtocol, EdgeReport, Security};
+pub use report::{Direction, EdgeKey, EdgeProtocol, EdgeReport, ReportedEdge, Security};
 pub use route::{
     BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch,
     QueryMatch, RuleOrder, StringMatch, Timeouts, WeightedBackend,

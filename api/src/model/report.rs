@@ -1,6 +1,7 @@
 //! Golden metrics per edge, as a proxy reports them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{BackendKey, WorkloadRef};
 use crate::histogram::Histogram;
@@ -43,7 +44,7 @@ pub struct EdgeKey {
     pub service: Option<BackendKey>,
     /// Outbound: the endpoint's workload.
     pub peer: Option<WorkloadRef>,
-    /// Inbound: the application's port. Outbound: the endpoint's.
+    /// Inbound: the application's port. Outbound: the endpoint's. 0: several (the overflow edge).
     pub port: u16,
     /// What this side knows of the other.
     pub security: Security,
@@ -72,4 +73,23 @@ pub struct EdgeReport {
     pub latency: Histogram,
     /// Time that the proxy added, microseconds.
     pub added: Histogram,
+}
+
+/// What one proxy reported about one edge, over a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedEdge {
+    /// From the reporter's certificate and pod.
+    pub reporter: WorkloadRef,
+    /// The SPIFFE ID in the reporter's certificate.
+    pub reporter_identity: Arc<str>,
+    /// Differences over `over`, except `tcp_opened` and `tcp_closed`: totals, so that their difference is what is open now.
+    pub edge: EdgeReport,
+    /// The span that the differences cover; shorter than the window for a young proxy.
+    pub over: Duration,
+    /// Since the proxy's start.
+    pub total_requests: u64,
+    /// Since the proxy's start.
+    pub total_failures: u64,
+    /// Since the last report of this proxy.
+    pub age: Duration,
 }

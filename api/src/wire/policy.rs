@@ -1,0 +1,104 @@
+//! What a proxy is told about itself: in a policy, what is not understood denies.
+
+use ipnet::IpNet;
+
+use super::{Invalid, field, target};
+use crate::grpc;
+use crate::model::{DefaultPolicy, PortPolicy, TrustBundle, Workload};
+
+impl TryFrom<grpc::Port> for PortPolicy {
+    type Error = Invalid;
+
+    fn try_from(value: grpc::Port) -> Result<PortPolicy, Invalid> {
+        Ok(PortPolicy { protocol: target::protocol(value.protocol, "protocol")?, policy: policy(value.policy) })
+    }
+}
+
+impl From<PortPolicy> for grpc::Port {
+    fn from(value: PortPolicy) -> grpc::Port {
+        grpc::Port {
+            protocol: grpc::Protocol::from(value.protocol).into(),
+            policy: grpc::DefaultPolicy::from(value.policy).into(),
+        }
+    }
+}
+
+impl From<DefaultPolicy> for grpc::DefaultPolicy {
+    fn from(value: DefaultPolicy) -> grpc::DefaultPolicy {
+        match value {
+            DefaultPolicy::AllAuthenticated => grpc::DefaultPolicy::AllAuthenticated,
+            DefaultPolicy::AllUnauthenticated => grpc::DefaultPolicy::AllUnauthenticated,
+            DefaultPolicy::Audit => grpc::DefaultPolicy::Audit,
+            DefaultPolicy::ClusterAuthenticated => grpc::DefaultPolicy::ClusterAuthenticated,
+            DefaultPolicy::ClusterUnauthenticated => grpc::DefaultPolicy::ClusterUnauthenticated,
+            DefaultPolicy::Deny => grpc::DefaultPolicy::Deny,
+        }
+    }
+}
+
+impl TryFrom<grpc::Workload> for Workload {
+    type Error = Invalid;
+
+    fn try_from(value: grpc::Workload) -> Result<Workload, Invalid> {
+        field::bounded(value.cluster_networks.len(), "cluster_networks", field::NETWORKS)?;
+        let networks = value.cluster_networks.into_iter().enumerate();
+        let networks = networks.map(|(at, cidr)| network(&cidr).map_err(|e| e.under_item("cluster_networks", at)));
+        Ok(Workload {
+            workload: field::convert(value.workload, "workload")?,
+            draining: value.draining,
+            cluster_networks: networks.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&Workload> for grpc::Workload {
+    fn from(value: &Workload) -> grpc::Workload {
+        let cidr = |network: &IpNet| grpc::Cidr {
+            ip: field::ip_bytes(network.network()),
+            prefix_length: u32::from(network.prefix_len()),
+        };
+        grpc::Workload {
+            workload: Some((&value.workload).into()),
+            draining: value.draining,
+            cluster_networks: value.cluster_networks.iter().map(cidr).collect(),
+        }
+    }
+}
+
+impl TryFrom<grpc::TrustBundle> for TrustBundle {
+    type Error = Invalid;
+
+    fn try_from(value: grpc::TrustBundle) -> Result<TrustBundle, Invalid> {
+        Ok(TrustBundle {
+            trust_domain: field::name(value.trust_domain, "trust_domain")?.as_ref().to_owned(),
+            roots: field::certificates(value.roots, "roots")?,
+        })
+    }
+}
+
+impl From<&TrustBundle> for grpc::TrustBundle {
+    fn from(value: &TrustBundle) -> grpc::TrustBundle {
+        grpc::TrustBundle {
+            trust_domain: value.trust_domain.clone(),
+            roots: value.roots.iter().map(|root| root.clone().into()).collect(),
+        }
+    }
+}
+
+fn policy(value: i32) -> DefaultPolicy {
+    match grpc::DefaultPolicy::try_from(value) {
+        Ok(grpc::DefaultPolicy::AllAuthenticated) => DefaultPolicy::AllAuthenticated,
+        Ok(grpc::DefaultPolicy::AllUnauthenticated) => DefaultPolicy::AllUnauthenticated,
+        Ok(grpc::DefaultPolicy::Audit) => DefaultPolicy::Audit,
+        Ok(grpc::DefaultPolicy::ClusterAuthenticated) => DefaultPolicy::ClusterAuthenticated,
+        Ok(grpc::DefaultPolicy::ClusterUnauthenticated) => DefaultPolicy::ClusterUnauthenticated,
+        Ok(grpc::DefaultPolicy::Deny | grpc::DefaultPolicy::Unspecified) | Err(_) => DefaultPolicy::Deny,
+    }
+}
+
+/// Bits beyond the prefix are cut off.
+fn network(value: &grpc::Cidr) -> Result<IpNet, Invalid> {
+    let invalid = || Invalid::new("prefix_length", "longer than the address");
+    let length = u8::try_from(value.prefix_length).map_err(|_| invalid())?;
+    Ok(IpNet::new(field::ip(&value.ip, "ip")?, length).map_err(|_| invalid())?.trunc())
+}
