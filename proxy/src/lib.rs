@@ -12,3 +12,4 @@
 //! A request takes no lock, crosses no channel and spawns nothing; whatever needs one of these belongs to `control`.
 
 pub mod metrics;
+pub mod redirect;
