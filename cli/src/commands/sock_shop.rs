@@ -1,13 +1,16 @@
-//! `minimesh sock-shop`: one service of the shop.
+//! `minimesh sock-shop ROLE`: one service of the demo's shop.
 
 use crate::Failure;
 
 /// One service of the shop.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(flatten)]
+    shop: sock_shop::Args,
+}
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::new("sock-shop: this part is not built into this program yet"))
+        Ok(sock_shop::run(self.shop)?)
     }
 }
