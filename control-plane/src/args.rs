@@ -1,0 +1,77 @@
+//! Command line of `minimesh control-plane`. Read once by `app`; nothing else looks at flags or the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Watches manifests, answers the proxies, is their certificate authority.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Folder with Kubernetes manifests; repeatable, objects of a later folder override those of an earlier one
+    #[arg(long, value_name = "DIR", env = "MINIMESH_MANIFESTS", value_delimiter = ',', required = true)]
+    pub manifests: Vec<PathBuf>,
+
+    /// Folder of the certificate authority: loaded if it is there, made if not; trust-bundle.pem is written into it
+    #[arg(long, value_name = "DIR", env = "MINIMESH_CA_DIR")]
+    pub ca_dir: PathBuf,
+
+    /// Address that proxies connect to (gRPC over TLS)
+    #[arg(long, value_name = "ADDRESS", env = "MINIMESH_LISTEN", default_value = "0.0.0.0:8086")]
+    pub listen: SocketAddr,
+
+    /// Unix socket for `minimesh stat` and `edges`; only this user may connect
+    #[arg(long, value_name = "PATH", env = "MINIMESH_OPERATOR_SOCKET")]
+    pub operator_socket: Option<PathBuf>,
+
+    /// Trust domain of every identity, as in spiffe://TRUST-DOMAIN/ns/NS/sa/SA
+    #[arg(long, value_name = "NAME", env = "MINIMESH_TRUST_DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+
+    /// Networks of pods and Services, comma-separated
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "MINIMESH_CLUSTER_NETWORKS",
+        value_delimiter = ',',
+        default_value = "10.42.0.0/16,10.43.0.0/16"
+    )]
+    pub cluster_networks: Vec<IpNet>,
+
+    /// Life of the proxies' certificates
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MINIMESH_LEAF_LIFETIME",
+        default_value = "24h",
+        value_parser = leaf_lifetime
+    )]
+    pub leaf_lifetime: Duration,
+
+    /// Port of /metrics, /ready and /live; 0: none
+    #[arg(long, value_name = "PORT", env = "MINIMESH_ADMIN_PORT", default_value_t = 8087)]
+    pub admin_port: u16,
+}
+
+/// A certificate that lives for less than this is renewed all the time and breaks on the smallest clock difference.
+const SHORTEST_LEAF: Duration = Duration::from_secs(3);
+/// Kubernetes' own longest service-account token.
+const LONGEST_LEAF: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn leaf_lifetime(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("not a duration such as 30s, 10m or 24h".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "not a duration such as 30s, 10m or 24h".to_owned())?;
+    let lifetime = Duration::from_secs(number.saturating_mul(seconds));
+    if lifetime < SHORTEST_LEAF || lifetime > LONGEST_LEAF {
+        return Err("must be 3s to 24h".to_owned());
+    }
+    Ok(lifetime)
+}
