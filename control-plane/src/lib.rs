@@ -1,6 +1,7 @@
 //! The control plane: watches the cluster or a folder, answers the proxies, is their certificate authority.
 
 mod args;
+pub mod folder;
 
 pub use args::Args;
 

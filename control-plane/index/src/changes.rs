@@ -1,0 +1,55 @@
+//! Which answers may differ after an event: what spares discovery from asking every question again.
+//!
+//! Never too little (a property test compares all lookups before and after); now and then too much.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use minimesh_api::model::ResourceKey;
+
+/// Namespace and name.
+type Name = (Arc<str>, Arc<str>);
+
+/// What an event may have changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Everything: the index was replaced.
+    pub everything: bool,
+    /// Targets at these addresses, on every port and for every client.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Endpoints of every port of these Services.
+    pub services: BTreeSet<Name>,
+    /// Workload, `PodInfo` and inbound policy of these pods.
+    pub pods: BTreeSet<Name>,
+    /// Conditions of routes.
+    pub routes: bool,
+}
+
+impl Changes {
+    /// Nothing changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the answer for a subscriber of that pod may differ.
+    pub fn affects(&self, resource: &ResourceKey, pod_namespace: &str, pod_name: &str) -> bool {
+        let pod = || self.pods.iter().any(|(namespace, name)| **namespace == *pod_namespace && **name == *pod_name);
+        self.everything
+            || match resource {
+                ResourceKey::Endpoints(key) => self.services.contains(&(key.namespace.clone(), key.name.clone())),
+                ResourceKey::Port(_) | ResourceKey::Workload => pod(),
+                ResourceKey::Target(address) => self.addresses.contains(&address.ip()),
+                ResourceKey::Trust => false,
+            }
+    }
+
+    /// Adds what another event may have changed.
+    pub fn merge(&mut self, other: Changes) {
+        self.everything |= other.everything;
+        self.addresses.extend(other.addresses);
+        self.services.extend(other.services);
+        self.pods.extend(other.pods);
+        self.routes |= other.routes;
+    }
+}

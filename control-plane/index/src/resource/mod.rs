@@ -1,0 +1,38 @@
+//! The Kubernetes objects that the mesh honours, cut down to the fields that it reads: one kind per file.
+//!
+//! Read from manifests, watched later from the API server, and written by the demo's kubelet; therefore each type reads and
+//! writes the real field names. Unknown fields are ignored as the API server prunes them. Nothing here looks at a second
+//! object: joins live in `link`.
+
+mod absent;
+mod deployment;
+mod endpoint_slice;
+mod http_route;
+mod int_or_string;
+mod metadata;
+mod namespace;
+mod object;
+mod pod;
+mod service;
+mod service_account;
+mod timestamp;
+
+pub use deployment::{Deployment, DeploymentSpec, LabelSelector, PodTemplate, TemplateMetadata};
+pub use endpoint_slice::{AddressType, EndpointConditions, EndpointSlice, SliceEndpoint, SlicePort, TargetRef};
+pub use http_route::{
+    HttpHeader, HttpHeaderFilter, HttpPathMatch, HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteMatch,
+    HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts, HttpValueMatch, ParentRef,
+};
+pub use int_or_string::IntOrString;
+pub use metadata::{Metadata, OwnerReference};
+pub use namespace::Namespace;
+pub use object::{Event, Kind, Object, ObjectKey};
+pub use pod::{
+    Container, ContainerPort, EnvVar, EnvVarSource, FieldRef, HttpGetAction, Pod, PodCondition, PodIp, PodSpec,
+    PodStatus, Probe, TcpSocketAction,
+};
+pub use service::{
+    ClusterIp, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
+};
+pub use service_account::ServiceAccount;
+pub use timestamp::Timestamp;

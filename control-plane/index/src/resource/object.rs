@@ -1,0 +1,248 @@
+//! Any of the kinds, their keys, and the events that carry them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{DeserializeSeed, Deserializer};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Deployment, EndpointSlice, HttpRoute, Metadata, Namespace, Pod, Service, ServiceAccount};
+
+/// An object of a kind that the mesh honours. Written with `apiVersion` and `kind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// `apps/v1`
+    Deployment(Deployment),
+    /// `discovery.k8s.io/v1`
+    EndpointSlice(EndpointSlice),
+    /// `gateway.networking.k8s.io/v1`
+    HttpRoute(HttpRoute),
+    /// `v1`
+    Namespace(Namespace),
+    /// `v1`
+    Pod(Box<Pod>),
+    /// `v1`
+    Service(Box<Service>),
+    /// `v1`
+    ServiceAccount(ServiceAccount),
+}
+
+/// The kinds, in the order in which a consistent set of objects is best applied: what is referred to comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Cluster-scoped.
+    Namespace,
+    /// Namespaced.
+    ServiceAccount,
+    /// Namespaced.
+    Service,
+    /// Namespaced.
+    Deployment,
+    /// Namespaced.
+    Pod,
+    /// Namespaced.
+    EndpointSlice,
+    /// Namespaced.
+    HttpRoute,
+}
+
+/// Names an object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// Kind.
+    pub kind: Kind,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+/// What a source of objects reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The object is new or changed.
+    Apply(Object),
+    /// The object is gone.
+    Delete(ObjectKey),
+    /// These are all objects that there are. The first one makes an index synced.
+    Replace(Vec<Object>),
+}
+
+impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::Deployment(_) => Kind::Deployment,
+            Object::EndpointSlice(_) => Kind::EndpointSlice,
+            Object::HttpRoute(_) => Kind::HttpRoute,
+            Object::Namespace(_) => Kind::Namespace,
+            Object::Pod(_) => Kind::Pod,
+            Object::Service(_) => Kind::Service,
+            Object::ServiceAccount(_) => Kind::ServiceAccount,
+        }
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &Metadata {
+        match self {
+            Object::Deployment(deployment) => &deployment.metadata,
+            Object::EndpointSlice(slice) => &slice.metadata,
+            Object::HttpRoute(route) => &route.metadata,
+            Object::Namespace(namespace) => &namespace.metadata,
+            Object::Pod(pod) => &pod.metadata,
+            Object::Service(service) => &service.metadata,
+            Object::ServiceAccount(account) => &account.metadata,
+        }
+    }
+
+    /// Its metadata, to fill in a default namespace.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        match self {
+            Object::Deployment(deployment) => &mut deployment.metadata,
+            Object::EndpointSlice(slice) => &mut slice.metadata,
+            Object::HttpRoute(route) => &mut route.metadata,
+            Object::Namespace(namespace) => &mut namespace.metadata,
+            Object::Pod(pod) => &mut pod.metadata,
+            Object::Service(service) => &mut service.metadata,
+            Object::ServiceAccount(account) => &mut account.metadata,
+        }
+    }
+
+    /// Its name among all objects.
+    pub fn key(&self) -> ObjectKey {
+        let metadata = self.metadata();
+        ObjectKey::new(self.kind(), &metadata.namespace, &metadata.name)
+    }
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 7] = [
+        Kind::Namespace,
+        Kind::ServiceAccount,
+        Kind::Service,
+        Kind::Deployment,
+        Kind::Pod,
+        Kind::EndpointSlice,
+        Kind::HttpRoute,
+    ];
+
+    /// The kind that a manifest means; `None`: one that the mesh has no use for.
+    pub fn from_api(api_version: &str, kind: &str) -> Option<Kind> {
+        let found = Self::ALL.into_iter().find(|candidate| candidate.name() == kind)?;
+        // v1beta1 of HTTPRoute has the same schema as v1 and is still served and written.
+        let served = api_version == found.api_version()
+            || found == Kind::HttpRoute && api_version == "gateway.networking.k8s.io/v1beta1";
+        served.then_some(found)
+    }
+
+    /// As in a manifest's `kind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Deployment => "Deployment",
+            Kind::EndpointSlice => "EndpointSlice",
+            Kind::HttpRoute => "HTTPRoute",
+            Kind::Namespace => "Namespace",
+            Kind::Pod => "Pod",
+            Kind::Service => "Service",
+            Kind::ServiceAccount => "ServiceAccount",
+        }
+    }
+
+    /// As in a manifest's `apiVersion`.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Kind::Deployment => "apps/v1",
+            Kind::EndpointSlice => "discovery.k8s.io/v1",
+            Kind::HttpRoute => "gateway.networking.k8s.io/v1",
+            Kind::Namespace | Kind::Pod | Kind::Service | Kind::ServiceAccount => "v1",
+        }
+    }
+
+    /// Whether its objects live in namespaces.
+    pub fn is_namespaced(self) -> bool {
+        self != Kind::Namespace
+    }
+}
+
+/// Reads the body of an object whose kind is known.
+impl<'de> DeserializeSeed<'de> for Kind {
+    type Value = Object;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
+        Ok(match self {
+            Kind::Deployment => Object::Deployment(Deployment::deserialize(deserializer)?),
+            Kind::EndpointSlice => Object::EndpointSlice(EndpointSlice::deserialize(deserializer)?),
+            Kind::HttpRoute => Object::HttpRoute(HttpRoute::deserialize(deserializer)?),
+            Kind::Namespace => Object::Namespace(Namespace::deserialize(deserializer)?),
+            Kind::Pod => Object::Pod(Box::deserialize(deserializer)?),
+            Kind::Service => Object::Service(Box::deserialize(deserializer)?),
+            Kind::ServiceAccount => Object::ServiceAccount(ServiceAccount::deserialize(deserializer)?),
+        })
+    }
+}
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Manifest<'a, T: Serialize> {
+            api_version: &'static str,
+            kind: &'static str,
+            #[serde(flatten)]
+            body: &'a T,
+        }
+
+        fn write<S: Serializer, T: Serialize>(kind: Kind, body: &T, serializer: S) -> Result<S::Ok, S::Error> {
+            Manifest { api_version: kind.api_version(), kind: kind.name(), body }.serialize(serializer)
+        }
+
+        let kind = self.kind();
+        match self {
+            Object::Deployment(body) => write(kind, body, serializer),
+            Object::EndpointSlice(body) => write(kind, body, serializer),
+            Object::HttpRoute(body) => write(kind, body, serializer),
+            Object::Namespace(body) => write(kind, body, serializer),
+            Object::Pod(body) => write(kind, body, serializer),
+            Object::Service(body) => write(kind, body, serializer),
+            Object::ServiceAccount(body) => write(kind, body, serializer),
+        }
+    }
+}
+
+macro_rules! from_body {
+    ($($body:ident => $wrap:expr),* $(,)?) => {
+        $(impl From<$body> for Object {
+            fn from(body: $body) -> Object {
+                $wrap(body)
+            }
+        })*
+    };
+}
+
+from_body! {
+    Deployment => Object::Deployment,
+    EndpointSlice => Object::EndpointSlice,
+    HttpRoute => Object::HttpRoute,
+    Namespace => Object::Namespace,
+    Pod => |body| Object::Pod(Box::new(body)),
+    Service => |body| Object::Service(Box::new(body)),
+    ServiceAccount => Object::ServiceAccount,
+}
+
+impl ObjectKey {
+    /// Names an object; `namespace` is empty for cluster-scoped kinds.
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind.name(), self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
+        }
+    }
+}
