@@ -77,8 +77,8 @@ pub enum HttpMatch {
         /// Case-sensitive; `None`: any.
         method: Option<Arc<str>>,
     },
-    /// Not understood: matches nothing itself, and a request that reaches the rule's route and matches nothing else is
-    /// answered 500 `unsupported_by_proxy`.
+    /// Not understood: the whole rule matches nothing, and a request that no other rule takes is answered 500
+    /// `unsupported_by_proxy`.
     Unsupported,
 }
 
