@@ -1,0 +1,200 @@
+//! Log lines on stderr. One event is one line and one write; a closed or full stderr loses lines and harms nothing.
+//!
+//! ```text
+//! 2026-11-22T15:34:13.123456Z warn  minimesh_proxy::outbound: connect failed addr=10.42.0.5:80 error="connection refused"
+//! ```
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
+
+/// Flags of every role that logs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Level, for all or by module: `info`, or `warn,minimesh_proxy=debug`.
+    #[arg(long, env = "MINIMESH_LOG_LEVEL", default_value = "info", value_name = "LEVEL", value_parser = parse_level)]
+    pub log_level: String,
+    /// Form of the lines on stderr.
+    #[arg(long, env = "MINIMESH_LOG_FORMAT", default_value = "plain", value_name = "FORMAT")]
+    pub log_format: Format,
+}
+
+impl Default for Args {
+    fn default() -> Args {
+        Args { log_level: "info".into(), log_format: Format::Plain }
+    }
+}
+
+/// Form of the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Plain,
+}
+
+/// Why logging could not begin, or a level not be set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Another subscriber is in place.
+    #[error("logging is set up already")]
+    Already,
+    /// The text is no level.
+    #[error(
+        "log level {text:?}: {reason}; use error, warn, info, debug or trace, or a list such as warn,minimesh_proxy=debug"
+    )]
+    Level {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Changes the level of a running process. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(reload::Handle<Targets, Registry>);
+
+impl Handle {
+    /// Sets the level, in the syntax of the flag.
+    pub fn set(&self, level: &str) -> Result<(), Error> {
+        self.0.reload(targets(level)?).map_err(|_| Error::Already)
+    }
+
+    /// The level in force, in the syntax of the flag.
+    pub fn current(&self) -> String {
+        self.0.with_current(ToString::to_string).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle(…)")
+    }
+}
+
+/// Installs the process's subscriber. Call it once, first of all.
+pub fn init(args: &Args) -> Result<Handle, Error> {
+    let (filter, handle) = reload::Layer::new(targets(&args.log_level)?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Stderr).with_ansi(false).log_internal_errors(false);
+    let lines = match args.log_format {
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        Format::Plain => lines.event_format(Plain).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(|_| Error::Already)?;
+    Ok(Handle(handle))
+}
+
+fn parse_level(text: &str) -> Result<String, String> {
+    targets(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn targets(text: &str) -> Result<Targets, Error> {
+    Targets::from_str(text).map_err(|error| Error::Level { text: text.to_owned(), reason: error.to_string() })
+}
+
+/// Swallows errors: nobody could be told of them.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().lock().write_all(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        SystemTime.format_time(&mut line)?;
+        let metadata = event.metadata();
+        write!(line, " {} {}:", level(metadata.level()), metadata.target())?;
+        let mut fields = Fields { line, result: Ok(()) };
+        event.record(&mut MessageOnly(&mut fields));
+        event.record(&mut fields);
+        fields.result?;
+        writeln!(fields.line)
+    }
+}
+
+fn level(level: &Level) -> &'static str {
+    match *level {
+        Level::ERROR => "error",
+        Level::WARN => "warn ",
+        Level::INFO => "info ",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+/// Writes ` name=value` for all but the message.
+struct Fields<'a> {
+    line: Writer<'a>,
+    result: fmt::Result,
+}
+
+impl Fields<'_> {
+    fn put(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        if self.result.is_ok() {
+            self.result = put_value(&mut self.line, name, &value.to_string());
+        }
+    }
+}
+
+/// Text from elsewhere (a peer, a file) may not forge a line: what could is quoted and escaped.
+fn put_value(line: &mut Writer<'_>, name: &str, value: &str) -> fmt::Result {
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && c != '"';
+    if !value.is_empty() && value.chars().all(plain) {
+        return write!(line, " {name}={value}");
+    }
+    write!(line, " {name}={value:?}")
+}
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() != MESSAGE {
+            self.put(field.name(), format_args!("{value:?}"));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() != MESSAGE {
+            self.put(field.name(), format_args!("{value}"));
+        }
+    }
+}
+
+/// Writes the message alone, first.
+struct MessageOnly<'a, 'b>(&'a mut Fields<'b>);
+
+impl Visit for MessageOnly<'_, '_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == MESSAGE && self.0.result.is_ok() {
+            let message = format!("{value:?}").replace(|c: char| c.is_control(), " ");
+            self.0.result = write!(self.0.line, " {message}");
+        }
+    }
+}
+
+const MESSAGE: &str = "message";
