@@ -93,7 +93,7 @@ impl Histogram {
         let rank = ((quantile.clamp(0.0, 1.0) * total as f64).ceil() as u64).max(1);
         let mut seen = 0;
         for &(bucket, count) in &self.counts {
-            seen += count;
+            seen = u64::saturating_add(seen, count);
             if seen >= rank {
                 let low = lower_bound(bucket as usize);
                 let high = lower_bound(bucket as usize + 1);
