@@ -11,5 +11,6 @@
 //!
 //! A request takes no lock, crosses no channel and spawns nothing; whatever needs one of these belongs to `control`.
 
+pub mod control;
 pub mod metrics;
 pub mod redirect;

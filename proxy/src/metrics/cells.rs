@@ -1,35 +1,16 @@
-//! Cells: counters with a single writer, readable from every thread.
-//!
-//! A worker adds with a load and a store, no read-modify-write: an atomic increment costs a bus lock that a single writer
-//! does not need. Two writers on one cell would lose counts, never corrupt; that is why every handle has cells of its own.
+//! Groups of cells. A cell has a single writer (`minimesh_runtime::metrics`), which is why every handle has its own.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use minimesh_api::histogram::{BUCKETS, Histogram, bucket};
-
-/// One counter.
-#[derive(Debug, Default)]
-pub(super) struct Cell(AtomicU64);
-
-impl Cell {
-    /// By the single writer.
-    pub(super) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use minimesh_runtime::metrics::Counter;
 
 /// A fixed number of counters.
 #[derive(Debug)]
-pub(super) struct Cells(Box<[Cell]>);
+pub(super) struct Cells(Box<[Counter]>);
 
 impl Cells {
     pub(super) fn new(count: usize) -> Cells {
-        Cells((0..count).map(|_| Cell::default()).collect())
+        Cells((0..count).map(|_| Counter::new()).collect())
     }
 
     pub(super) fn add(&self, index: usize, n: u64) {
@@ -42,33 +23,8 @@ impl Cells {
     pub(super) fn add_to(&self, total: &mut Vec<u64>) {
         total.resize(total.len().max(self.0.len()), 0);
         for (sum, cell) in total.iter_mut().zip(&self.0) {
-            *sum += cell.get();
+            *sum += cell.value();
         }
-    }
-}
-
-/// Counts in the log-linear layout, microseconds.
-#[derive(Debug)]
-pub(super) struct LogLinear {
-    counts: Cells,
-    sum: Cell,
-}
-
-impl LogLinear {
-    pub(super) fn new() -> LogLinear {
-        LogLinear { counts: Cells::new(BUCKETS), sum: Cell::default() }
-    }
-
-    pub(super) fn record(&self, value: Duration) {
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        self.counts.add(bucket(micros), 1);
-        self.sum.add(micros);
-    }
-
-    pub(super) fn add_to(&self, total: &mut Histogram) {
-        let counts = self.counts.0.iter().enumerate().map(|(index, cell)| (index as u32, cell.get()));
-        let own = Histogram::from_counts(counts.filter(|(_, count)| *count > 0), self.sum.get());
-        total.add(&own);
     }
 }
 
@@ -77,12 +33,12 @@ impl LogLinear {
 pub(super) struct Bounded {
     bounds: &'static [u64],
     counts: Cells,
-    sum: Cell,
+    sum: Counter,
 }
 
 impl Bounded {
     pub(super) fn new(bounds: &'static [u64]) -> Bounded {
-        Bounded { bounds, counts: Cells::new(bounds.len() + 1), sum: Cell::default() }
+        Bounded { bounds, counts: Cells::new(bounds.len() + 1), sum: Counter::new() }
     }
 
     pub(super) fn record(&self, value: Duration) {
@@ -93,7 +49,7 @@ impl Bounded {
 
     pub(super) fn add_to(&self, total: &mut BoundedTotals) {
         self.counts.add_to(&mut total.counts);
-        total.sum += self.sum.get();
+        total.sum += self.sum.value();
     }
 }
 

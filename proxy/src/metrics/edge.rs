@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use minimesh_api::histogram::Histogram;
 use minimesh_api::model::{DefaultPolicy, EdgeKey, EdgeProtocol, EdgeReport};
+use minimesh_runtime::metrics as runtime;
 
-use super::cells::{Bounded, BoundedTotals, Cell, Cells, LogLinear};
+use super::cells::{Bounded, BoundedTotals, Cells};
 use super::registry::Registry;
 use super::words::{Classification, CloseReason, STATUS_CELLS, status_cell};
 
@@ -65,8 +66,8 @@ impl EdgeCells {
     pub fn response(&self, status: u16, class: Classification, latency: Duration, added: Duration) {
         if let Some(http) = &self.cells.http {
             http.statuses.add(class as usize * STATUS_CELLS + status_cell(status), 1);
-            http.latency.record(latency);
-            http.added.record(added);
+            http.latency.record_duration(latency);
+            http.added.record_duration(added);
         }
     }
 
@@ -112,54 +113,54 @@ pub(super) struct SeriesKey {
 /// The cells behind an [`EdgeCells`].
 #[derive(Debug)]
 pub(super) struct Shard {
-    requests: Cell,
-    denied: Cell,
-    opened: Cell,
+    requests: runtime::Counter,
+    denied: runtime::Counter,
+    opened: runtime::Counter,
     closed: Cells,
-    read: Cell,
-    written: Cell,
+    read: runtime::Counter,
+    written: runtime::Counter,
     lifetime: Bounded,
     http: Option<HttpShard>,
 }
 
-/// What only an HTTP edge has; boxed cells of 10 KiB, so a TCP edge goes without.
+/// What only an HTTP edge has: cells of 10 KiB, so a TCP edge goes without.
 #[derive(Debug)]
 struct HttpShard {
     statuses: Cells,
-    latency: LogLinear,
-    added: LogLinear,
+    latency: runtime::Histogram,
+    added: runtime::Histogram,
 }
 
 impl Shard {
-    pub(super) fn new(protocol: EdgeProtocol) -> Shard {
+    pub(super) fn new(protocol: EdgeProtocol, bounds: &Arc<runtime::Bounds>) -> Shard {
         Shard {
-            requests: Cell::default(),
-            denied: Cell::default(),
-            opened: Cell::default(),
+            requests: runtime::Counter::new(),
+            denied: runtime::Counter::new(),
+            opened: runtime::Counter::new(),
             closed: Cells::new(CloseReason::COUNT),
-            read: Cell::default(),
-            written: Cell::default(),
+            read: runtime::Counter::new(),
+            written: runtime::Counter::new(),
             lifetime: Bounded::new(LIFETIME_BOUNDS),
             http: (protocol == EdgeProtocol::Http).then(|| HttpShard {
                 statuses: Cells::new(Classification::COUNT * STATUS_CELLS),
-                latency: LogLinear::new(),
-                added: LogLinear::new(),
+                latency: runtime::Histogram::new(bounds.clone()),
+                added: runtime::Histogram::new(bounds.clone()),
             }),
         }
     }
 
     pub(super) fn add_to(&self, totals: &mut EdgeTotals) {
-        totals.requests += self.requests.get();
-        totals.denied += self.denied.get();
-        totals.opened += self.opened.get();
+        totals.requests += self.requests.value();
+        totals.denied += self.denied.value();
+        totals.opened += self.opened.value();
         self.closed.add_to(&mut totals.closed);
-        totals.read += self.read.get();
-        totals.written += self.written.get();
+        totals.read += self.read.value();
+        totals.written += self.written.value();
         self.lifetime.add_to(&mut totals.lifetime);
         if let Some(http) = &self.http {
             http.statuses.add_to(&mut totals.statuses);
-            http.latency.add_to(&mut totals.latency);
-            http.added.add_to(&mut totals.added);
+            totals.latency.add(&http.latency.snapshot());
+            totals.added.add(&http.added.snapshot());
         }
     }
 }
@@ -198,6 +199,11 @@ impl EdgeTotals {
     /// Connections closed, for whatever reason.
     pub(super) fn all_closed(&self) -> u64 {
         self.closed.iter().sum()
+    }
+
+    /// Connections that are open.
+    pub(super) fn open(&self) -> u64 {
+        self.opened.saturating_sub(self.all_closed())
     }
 
     /// Responses of one classification.

@@ -4,9 +4,13 @@
 //! start; per request it only adds. Label values come from configuration and certificates, never from requests, and the
 //! number of edges has a hard cap with an overflow edge behind it.
 
-#![allow(dead_code)] // the exposition follows
 mod cells;
+mod control;
 mod edge;
+mod expose;
+#[cfg(test)]
+mod golden;
+mod labels;
 mod registry;
 mod shard;
 mod words;
@@ -15,14 +19,18 @@ use std::sync::Arc;
 
 use minimesh_api::model::{EdgeKey, EdgeReport};
 
+pub use control::ControlMetrics;
 pub use edge::{EdgeCells, EdgeLabels, Policy};
 pub use shard::WorkerCells;
 pub use words::{
-    Classification, CloseReason, Connected, Detected, EarlyConnect, Handshake, Refusal, RetryReason, STATUS_CODES,
+    Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, Refusal, ReportResult,
+    RetryReason, STATUS_CODES,
 };
 
 use edge::SeriesKey;
+pub(crate) use expose::Exposition;
 use registry::Registry;
+use shard::WorkerTotals;
 
 /// Everything this proxy counts.
 #[derive(Debug)]
@@ -32,12 +40,13 @@ pub struct Metrics {
     // allowed: taken at a worker's start and at scrape
     #[allow(clippy::disallowed_types)]
     workers: std::sync::Mutex<Vec<Arc<WorkerCells>>>,
+    control: ControlMetrics,
 }
 
 impl Metrics {
     /// `error_codes`: the words of the data path's error table, in the order of its kinds.
     pub fn new(error_codes: &'static [&'static str]) -> Arc<Metrics> {
-        Arc::new(Metrics { edges: Arc::new(Registry::new(EDGE_LIMIT)), error_codes, workers: Vec::new().into() })
+        Metrics::with_edge_limit(error_codes, EDGE_LIMIT)
     }
 
     /// A worker's own cells of an edge. Ask when an endpoint or an inbound peer is set up, keep while it is used, drop when
@@ -49,13 +58,42 @@ impl Metrics {
     /// The cells of one worker. Ask once, at its start.
     pub fn worker(&self) -> Arc<WorkerCells> {
         let cells = WorkerCells::new(self.error_codes.len());
-        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(cells.clone());
+        self.workers().push(cells.clone());
         cells
     }
 
     /// Every edge, cumulative.
     pub fn reports(&self) -> Vec<EdgeReport> {
         self.edges.reports()
+    }
+
+    /// Where the control thread counts.
+    pub fn control(&self) -> &ControlMetrics {
+        &self.control
+    }
+
+    fn with_edge_limit(error_codes: &'static [&'static str], limit: usize) -> Arc<Metrics> {
+        Arc::new(Metrics {
+            edges: Arc::new(Registry::new(limit)),
+            error_codes,
+            workers: Vec::new().into(),
+            control: ControlMetrics::default(),
+        })
+    }
+
+    fn worker_totals(&self) -> WorkerTotals {
+        let mut totals = WorkerTotals::default();
+        self.workers().iter().for_each(|worker| worker.add_to(&mut totals));
+        totals
+    }
+
+    fn worker_count(&self) -> usize {
+        self.workers().len()
+    }
+
+    #[allow(clippy::disallowed_types)]
+    fn workers(&self) -> std::sync::MutexGuard<'_, Vec<Arc<WorkerCells>>> {
+        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use minimesh_api::model::{EdgeKey, EdgeReport, Security};
+use minimesh_runtime::metrics::{Bounds, LATENCY_MS, Unit};
 
 use super::edge::{EdgeCells, EdgeTotals, SeriesKey, Shard};
 
@@ -16,6 +17,8 @@ pub(super) struct Registry {
     // allowed: taken at setup, drop, scrape and report, never between two requests
     #[allow(clippy::disallowed_types)]
     series: std::sync::Mutex<Edges>,
+    /// What the cells carry along; the exposition sums first and uses bounds of its own.
+    bounds: Arc<Bounds>,
 }
 
 #[derive(Debug, Default)]
@@ -46,9 +49,9 @@ impl Series {
     }
 }
 
-/// What became of the cap.
+/// How the cap on series fares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub(super) struct Occupancy {
     pub(super) series: u64,
     /// Edges counted in the overflow series because the cap was reached.
     pub(super) overflowed: u64,
@@ -58,14 +61,17 @@ pub(super) struct Bounds {
 
 impl Registry {
     pub(super) fn new(limit: usize) -> Registry {
-        Registry { series: Edges { limit, ..Edges::default() }.into() }
+        Registry {
+            series: Edges { limit, ..Edges::default() }.into(),
+            bounds: Arc::new(Bounds::new(Unit::Milliseconds, &LATENCY_MS)),
+        }
     }
 
     /// A new shard of an edge, or of the overflow edge where there is no room.
     pub(super) fn shard(self: &Arc<Registry>, wanted: SeriesKey) -> EdgeCells {
         let mut edges = self.lock();
         let key = edges.admit(wanted);
-        let shard = Arc::new(Shard::new(key.edge.protocol));
+        let shard = Arc::new(Shard::new(key.edge.protocol, &self.bounds));
         edges.series.entry(key.clone()).or_default().live.push(shard.clone());
         EdgeCells::new(self.clone(), key, shard)
     }
@@ -102,9 +108,9 @@ impl Registry {
         edges.into_iter().map(|(key, totals)| totals.report(key)).collect()
     }
 
-    pub(super) fn bounds(&self) -> Bounds {
+    pub(super) fn occupancy(&self) -> Occupancy {
         let edges = self.lock();
-        Bounds { series: edges.series.len() as u64, overflowed: edges.overflowed, evicted: edges.evicted }
+        Occupancy { series: edges.series.len() as u64, overflowed: edges.overflowed, evicted: edges.evicted }
     }
 
     #[allow(clippy::disallowed_types)]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minimesh_api::model::Direction;
+use minimesh_runtime::metrics::Counter;
 
-use super::cells::{Bounded, BoundedTotals, Cell, Cells};
+use super::cells::{Bounded, BoundedTotals, Cells};
 use super::words::{Connected, Detected, EarlyConnect, Handshake, Refusal, RetryReason};
 
 /// One worker's counters. Added to by that worker alone.
@@ -17,8 +18,8 @@ pub struct WorkerCells {
     counters: Cells,
     connects: [Bounded; 2],
     pool_wait: Bounded,
-    connections: Cell,
-    finished: Cell,
+    connections: Counter,
+    finished: Counter,
 }
 
 impl WorkerCells {
@@ -81,8 +82,8 @@ impl WorkerCells {
             counters: Cells::new(FIXED + 2 * errors),
             connects: [Bounded::new(CONNECT_BOUNDS), Bounded::new(CONNECT_BOUNDS)],
             pool_wait: Bounded::new(CONNECT_BOUNDS),
-            connections: Cell::default(),
-            finished: Cell::default(),
+            connections: Counter::new(),
+            finished: Counter::new(),
         })
     }
 
@@ -92,8 +93,8 @@ impl WorkerCells {
             cells.add_to(total);
         }
         self.pool_wait.add_to(&mut totals.pool_wait);
-        totals.accepted += self.connections.get();
-        totals.finished += self.finished.get();
+        totals.accepted += self.connections.value();
+        totals.finished += self.finished.value();
     }
 }
 

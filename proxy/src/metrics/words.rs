@@ -88,6 +88,36 @@ words! {
 }
 
 words! {
+    /// Why a conversation with the control plane failed.
+    ControlFailure {
+        /// No address answered, or the connection broke.
+        Unreachable = "unreachable",
+        /// TLS: the control plane is not who it must be, or refuses our certificate.
+        Tls = "tls",
+        /// A certificate is outside its validity by this host's clock.
+        Clock = "clock",
+        /// The token file cannot be read.
+        TokenFile = "token_file",
+        /// The control plane refused: token, certificate or request.
+        Refused = "refused",
+        /// The control plane is not ready, or is overloaded.
+        Unavailable = "unavailable",
+        /// What it said is not the protocol.
+        Protocol = "protocol",
+    }
+}
+
+words! {
+    /// What became of a report.
+    ReportResult {
+        /// Taken.
+        Accepted = "accepted",
+        /// Not taken; the next one says it all again.
+        Failed = "failed",
+    }
+}
+
+words! {
     /// What a connection turned out to carry.
     Detected {
         /// HTTP/1.0 or HTTP/1.1.
