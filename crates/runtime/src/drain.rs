@@ -68,7 +68,8 @@ impl Trigger {
         if timeout(max, self.sender.closed()).await.is_ok() {
             return Outcome::Drained;
         }
-        let held = self.sender.receiver_count();
+        // Receivers are more: each pending `started` or `forced` has its own.
+        let held = Arc::strong_count(&self.phase) - 1;
         self.enter(Phase::Forced);
         // A task that sees `forced` needs a turn of its worker, no more; one that does not must not keep the process.
         let _ = timeout(FORCE_GRACE, self.sender.closed()).await;

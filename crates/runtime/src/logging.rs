@@ -10,10 +10,10 @@ use std::str::FromStr;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -87,14 +87,23 @@ impl fmt::Debug for Handle {
 
 /// Installs the process's subscriber. Call it once, first of all.
 pub fn init(args: &Args) -> Result<Handle, Error> {
+    let (subscriber, handle) = subscriber(args, || Stderr)?;
+    subscriber.try_init().map_err(|_| Error::Already)?;
+    Ok(handle)
+}
+
+fn subscriber<W>(args: &Args, writer: W) -> Result<(impl Subscriber + Send + Sync + 'static, Handle), Error>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let (filter, handle) = reload::Layer::new(targets(&args.log_level)?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| Stderr).with_ansi(false).log_internal_errors(false);
+    // An error of the writer would be printed with eprintln!, which panics when stderr is closed.
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let lines = match args.log_format {
         Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         Format::Plain => lines.event_format(Plain).boxed(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(|_| Error::Already)?;
-    Ok(Handle(handle))
+    Ok((tracing_subscriber::registry().with(lines.with_filter(filter)), Handle(handle)))
 }
 
 fn parse_level(text: &str) -> Result<String, String> {
@@ -102,7 +111,14 @@ fn parse_level(text: &str) -> Result<String, String> {
 }
 
 fn targets(text: &str) -> Result<Targets, Error> {
-    Targets::from_str(text).map_err(|error| Error::Level { text: text.to_owned(), reason: error.to_string() })
+    let refuse = |reason: String| Err(Error::Level { text: text.to_owned(), reason });
+    // `Targets` alone would take "inof" as a module to be traced.
+    for part in text.split(',').filter(|part| !part.contains('=')) {
+        if part.parse::<LevelFilter>().is_err() {
+            return refuse(format!("{part:?} is no level"));
+        }
+    }
+    Targets::from_str(text).or_else(|error| refuse(error.to_string()))
 }
 
 /// Swallows errors: nobody could be told of them.
@@ -198,3 +214,100 @@ impl Visit for MessageOnly<'_, '_> {
 }
 
 const MESSAGE: &str = "message";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use clap::Parser;
+
+    use super::*;
+
+    /// Hands every line to a channel.
+    struct Lines(mpsc::Sender<String>);
+
+    impl Write for Lines {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _ = self.0.send(String::from_utf8_lossy(line).into_owned());
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(args: &Args, events: impl FnOnce(&Handle)) -> Vec<String> {
+        let (sender, lines) = mpsc::channel();
+        let (subscriber, handle) = subscriber(args, move || Lines(sender.clone())).expect("valid level");
+        tracing::subscriber::with_default(subscriber, || events(&handle));
+        lines.try_iter().collect()
+    }
+
+    fn without_time(line: &str) -> &str {
+        line.split_once(' ').expect("a line begins with its time").1
+    }
+
+    #[test]
+    fn a_plain_line_has_level_target_message_and_fields() {
+        let lines = logged(&Args::default(), |_| {
+            let error = io::Error::other("connection refused");
+            tracing::warn!(target: "proxy::outbound", addr = "10.0.0.1:80", %error, attempt = 2, "connect failed");
+            tracing::debug!("not shown");
+        });
+        let lines: Vec<_> = lines.iter().map(|line| without_time(line)).collect();
+        let expected =
+            "warn  proxy::outbound: connect failed addr=10.0.0.1:80 error=\"connection refused\" attempt=2\n";
+        assert_eq!(lines, [expected]);
+    }
+
+    #[test]
+    fn text_from_elsewhere_cannot_forge_a_line() {
+        let lines = logged(&Args::default(), |_| {
+            tracing::info!(target: "t", path = "/a\n2026-01-01T00:00:00Z error forged\u{1b}[31m", "one\ntwo");
+        });
+        assert_eq!(lines.len(), 1);
+        let expected = "info  t: one two path=\"/a\\n2026-01-01T00:00:00Z error forged\\u{1b}[31m\"\n";
+        assert_eq!(without_time(&lines[0]), expected);
+    }
+
+    #[test]
+    fn json_is_one_object_per_line() {
+        let args = Args { log_format: Format::Json, ..Args::default() };
+        let lines = logged(&args, |_| tracing::info!(target: "t", port = 80, "listening"));
+        assert_eq!(lines.len(), 1);
+        assert!(
+            lines[0].ends_with("\"level\":\"INFO\",\"message\":\"listening\",\"port\":80,\"target\":\"t\"}\n"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn the_level_changes_at_run_time_and_by_module() {
+        let lines = logged(&Args::default(), |handle| {
+            tracing::debug!(target: "a", "before");
+            handle.set("warn,a=debug").expect("valid");
+            assert_eq!(handle.current(), "a=debug,warn");
+            tracing::debug!(target: "a", "after");
+            tracing::info!(target: "b", "quiet");
+            assert!(handle.set("loud").is_err());
+            tracing::debug!(target: "a::b", "still");
+        });
+        let lines: Vec<_> = lines.iter().map(|line| without_time(line)).collect();
+        assert_eq!(lines, ["debug a: after\n", "debug a::b: still\n"]);
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        log: Args,
+    }
+
+    #[test]
+    fn flags_are_checked_with_a_helpful_message() {
+        let program = Program::try_parse_from(["x", "--log-level", "debug", "--log-format", "json"]).expect("valid");
+        assert_eq!((program.log.log_level.as_str(), program.log.log_format), ("debug", Format::Json));
+        let error = Program::try_parse_from(["x", "--log-level", "a=b=c"]).expect_err("invalid").to_string();
+        assert!(error.contains("use error, warn, info, debug or trace"), "{error}");
+    }
+}

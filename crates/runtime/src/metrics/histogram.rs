@@ -95,7 +95,7 @@ impl Bounds {
         let middle = |bucket: usize| (layout::lower_bound(bucket) + layout::lower_bound(bucket + 1) - 1) as f64 / 2.0;
         let first_above = |bound: f64| (0..BUCKETS).find(|b| middle(*b) > bound * unit.micros()).unwrap_or(BUCKETS);
         let bounds = bounds.iter().map(|&bound| (bound, first_above(bound)));
-        Bounds { unit, bounds: bounds.chain([(f64::MAX, BUCKETS)]).collect() }
+        Bounds { unit, bounds: bounds.chain([(f64::INFINITY, BUCKETS)]).collect() }
     }
 
     /// Writes a snapshot, of one cell or the sum of many, as a classic histogram.

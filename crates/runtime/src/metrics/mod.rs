@@ -67,10 +67,10 @@ mod tests {
         let bounds = Arc::new(Bounds::new(Unit::Milliseconds, &[1.0, 10.0]));
         let histogram = Exposed::new(Histogram::new(bounds));
         registry.register("latency_ms", "Latency", histogram.clone());
-        for micros in [500, 999, 5_000, 20_000] {
+        for micros in [500, 970, 5_000, 20_000] {
             histogram.record(micros);
         }
-        let expected = "# HELP latency_ms Latency.\n# TYPE latency_ms histogram\nlatency_ms_sum 26.499\n\
+        let expected = "# HELP latency_ms Latency.\n# TYPE latency_ms histogram\nlatency_ms_sum 26.47\n\
                         latency_ms_count 4\nlatency_ms_bucket{le=\"1.0\"} 2\nlatency_ms_bucket{le=\"10.0\"} 3\n\
                         latency_ms_bucket{le=\"+Inf\"} 4\n# EOF\n";
         assert_eq!(encode(&registry).expect("to a String"), expected);
