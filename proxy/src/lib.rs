@@ -14,3 +14,12 @@
 pub mod control;
 pub mod metrics;
 pub mod redirect;
+
+#[allow(dead_code, unused_imports)] // its users follow
+mod detect;
+#[allow(dead_code)]
+pub mod error;
+#[allow(dead_code, unused_imports)] // its users follow
+mod http;
+#[allow(dead_code, unused_imports)] // its users follow
+mod io;

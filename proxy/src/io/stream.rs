@@ -1,0 +1,162 @@
+//! One connection, plain or TLS, behind one set of poll functions.
+//!
+//! Reading and writing have separate wakers, so a task may poll both directions in turn. TLS state is boxed: inline it made
+//! every nested future a kilobyte larger (spikes.md, Pitfalls).
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::{Buffer, Tls, USUAL};
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// As the peer sent it.
+    Plain(TcpStream),
+    /// Inside mesh TLS.
+    Tls(Box<Tls>),
+}
+
+impl Stream {
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.tcp(),
+        }
+    }
+
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => Some(tls),
+        }
+    }
+
+    /// Ready when `poll_fill` is worth trying. Holds no buffer.
+    #[inline]
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(tcp) => tcp.poll_read_ready(cx),
+            Stream::Tls(tls) => tls.poll_readable(cx),
+        }
+    }
+
+    /// Appends what has come to `buffer`, and says how much; 0 is the peer's clean end (FIN; for TLS its close_notify). A TLS
+    /// stream that ends without close_notify is an error.
+    #[inline]
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Buffer,
+        size: usize,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Plain(tcp) => poll_read(tcp, cx, buffer, size),
+            Stream::Tls(tls) => tls.poll_fill(cx, buffer, size),
+        }
+    }
+
+    /// Writes `data[*at..]`; ready when the kernel has taken all of it. To be polled again with the same `data` and `at`.
+    #[inline]
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8], at: &mut usize) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(tcp) => poll_write(tcp, cx, data, at),
+            Stream::Tls(tls) => tls.poll_send(cx, data, at),
+        }
+    }
+
+    /// Ends this side's direction: close_notify where TLS, then FIN. The other direction stays open.
+    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => tls.poll_finish(cx),
+        }
+    }
+
+    /// Waits until there is something to read, holding no buffer.
+    #[inline]
+    pub(crate) async fn readable(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    #[inline]
+    pub(crate) async fn fill(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx, buffer, USUAL)).await
+    }
+
+    #[inline]
+    pub(crate) async fn send(&mut self, data: &[u8]) -> io::Result<()> {
+        let mut at = 0;
+        poll_fn(|cx| self.poll_send(cx, data, &mut at)).await
+    }
+
+    /// Ends our direction and drops the connection; bytes that cannot be written at once are lost.
+    pub(crate) async fn close(mut self) {
+        poll_fn(|cx| {
+            let _ = self.poll_finish(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Drops the connection with an RST: the peer must not take what it got for complete.
+    pub(crate) fn reset(self) {
+        // Without the option the peer sees a FIN, which is all that can still be done.
+        let _ = self.tcp().set_zero_linger();
+    }
+
+    /// Whether an idle connection in a pool can still be used: nothing has come but TLS housekeeping (tickets).
+    pub(crate) fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut unexpected = Buffer::default();
+        self.poll_fill(cx, &mut unexpected, USUAL).is_pending()
+    }
+}
+
+#[inline]
+pub(super) fn poll_read(
+    tcp: &mut TcpStream,
+    cx: &mut Context<'_>,
+    buffer: &mut Buffer,
+    size: usize,
+) -> Poll<io::Result<usize>> {
+    // Asked first, so that a wait holds no memory.
+    ready!(tcp.poll_read_ready(cx))?;
+    let mut room = ReadBuf::new(buffer.room(size));
+    match Pin::new(tcp).poll_read(cx, &mut room) {
+        Poll::Ready(Ok(())) => {
+            let count = room.filled().len();
+            buffer.filled(count);
+            if count == 0 {
+                buffer.release();
+            }
+            Poll::Ready(Ok(count))
+        }
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending => {
+            buffer.release();
+            Poll::Pending
+        }
+    }
+}
+
+#[inline]
+pub(super) fn poll_write(
+    tcp: &mut TcpStream,
+    cx: &mut Context<'_>,
+    data: &[u8],
+    at: &mut usize,
+) -> Poll<io::Result<()>> {
+    while *at < data.len() {
+        let count = ready!(Pin::new(&mut *tcp).poll_write(cx, &data[*at..]))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        *at += count;
+    }
+    Poll::Ready(Ok(()))
+}
