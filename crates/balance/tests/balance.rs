@@ -1,5 +1,7 @@
 //! Behaviour of the balancer under a clock and randomness that the tests own.
 
+#![allow(clippy::unwrap_used)] // a test says what is wrong by panicking
+
 use std::time::{Duration, Instant};
 
 use minimesh_balance::{Outcome, Rng, Slot, pick_p2c};

@@ -1,5 +1,7 @@
 //! What a table selects, one behaviour a test; `against_reference.rs` searches for what these forget.
 
+#![allow(clippy::unwrap_used)] // a test says what is wrong by panicking
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,58 @@
-//! Tasks of this repository.
+//! Tasks of this repository: `cargo xtask test`, `cargo xtask ci`, `cargo xtask gen-docs`, `cargo xtask check`.
+//!
+//! Dispatches and nothing else. No task needs more than the standard library and `serde_json`, so that the tool compiles in
+//! seconds on a machine that has nothing yet.
 
-fn main() {}
+mod checks;
+mod ci;
+mod docs;
+mod host;
+mod report;
+mod source;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use report::Report;
+use workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  test [--only unit|netns|cluster]   run the tests; the last line reads `N passed, N failed, N skipped`
+  ci [--without-tests]               format, lints, house style, documentation, tests
+  check                              house style alone: sizes, module docs, layers, names, paths
+  gen-docs [--check]                 write docs/errors.md and docs/reference/cli.md, or say whether they are up to date
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(report) => report.finish(),
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<Report, String> {
+    let workspace = Workspace::load()?;
+    let mut report = Report::default();
+    match arguments {
+        ["test"] => test::run(&workspace, test::Layer::ALL, &mut report),
+        ["test", "--only", layer] => {
+            let layer = test::Layer::from_name(layer).ok_or_else(|| format!("no test layer {layer:?}\n{USAGE}"))?;
+            test::run(&workspace, &[layer], &mut report);
+        }
+        ["ci"] => ci::run(&workspace, ci::Tests::Run, &mut report),
+        ["ci", "--without-tests"] => ci::run(&workspace, ci::Tests::Leave, &mut report),
+        ["check"] => checks::run(&workspace, &mut report),
+        ["gen-docs"] => docs::run(&workspace, docs::Mode::Write, &mut report),
+        ["gen-docs", "--check"] => docs::run(&workspace, docs::Mode::Compare, &mut report),
+        _ => return Err(format!("unknown task\n{USAGE}")),
+    }
+    Ok(report)
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask gen-docs`: reference pages that are written by the program itself.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use crate::report::{Outcome, Report};
+use crate::workspace::Workspace;
+
+/// What to do with a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Fail if it differs from what would be written.
+    Compare,
+    Write,
+}
+
+type Generate = fn(&Workspace) -> Result<String, String>;
+
+const PAGES: [(&str, Generate); 2] = [("docs/errors.md", errors), ("docs/reference/cli.md", command_line)];
+
+pub(crate) fn run(workspace: &Workspace, mode: Mode, report: &mut Report) {
+    for (page, generate) in PAGES {
+        report.step(format!("generated: {page}"), || Outcome::of(one(workspace, page, generate, mode)));
+    }
+}
+
+fn one(workspace: &Workspace, page: &str, generate: Generate, mode: Mode) -> Result<(), String> {
+    let path = workspace.root.join(page);
+    let text = generate(workspace)?;
+    if std::fs::read_to_string(&path).is_ok_and(|written| written == text) {
+        return Ok(());
+    }
+    if mode == Mode::Compare {
+        return Err(format!("{page} is not what the program says: run `cargo xtask gen-docs` and commit"));
+    }
+    let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&path, text))
+        .map_err(|error| format!("{page}: {error}"))
+}
+
+/// The proxy's error table, printed by an example of its crate: this tool does not link the proxy.
+fn errors(workspace: &Workspace) -> Result<String, String> {
+    output(workspace, &["run", "--quiet", "--package", "minimesh-proxy", "--example", "error-table"])
+}
+
+/// `--help` of the program and of every visible subcommand.
+fn command_line(workspace: &Workspace) -> Result<String, String> {
+    let mut text = String::from(
+        "# Command line\n\nWritten by `cargo xtask gen-docs` from the program's own `--help`. Every flag is also an environment variable.\n",
+    );
+    let mut open = VecDeque::from([Vec::<String>::new()]);
+    while let Some(command) = open.pop_front() {
+        let mut arguments = vec!["run", "--quiet", "--release", "--bin", "minimesh", "--"];
+        arguments.extend(command.iter().map(String::as_str));
+        arguments.push("--help");
+        let help = output(workspace, &arguments)?;
+        let name = ["minimesh"].into_iter().chain(command.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+        text.push_str(&format!("\n## {name}\n\n```text\n{}\n```\n", trimmed(&help)));
+        for subcommand in subcommands(&help) {
+            open.push_back(command.iter().cloned().chain([subcommand]).collect());
+        }
+    }
+    Ok(text)
+}
+
+fn trimmed(help: &str) -> String {
+    help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
+/// The names under `Commands:` of a help page.
+fn subcommands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| line.trim_end() != "Commands:").skip(1);
+    let entries = lines.take_while(|line| !line.trim().is_empty());
+    // continuation lines of a description are indented further
+    let names = entries.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+fn output(workspace: &Workspace, arguments: &[&str]) -> Result<String, String> {
+    let mut command = workspace.cargo(arguments);
+    // the width of help pages must not depend on who runs this
+    command.env("COLUMNS", "100").env_remove("CLICOLOR_FORCE");
+    let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
+    }
+    String::from_utf8(output.stdout).map_err(|error| format!("{command:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subcommands_are_read_from_help() {
+        let help =
+            "Usage: x\n\nCommands:\n  demo   Runs\n           more\n  stat   Shows\n  help   Print\n\nOptions:\n  -h\n";
+        assert_eq!(subcommands(help), ["demo", "stat"]);
+    }
+}

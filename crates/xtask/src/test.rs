@@ -1,0 +1,139 @@
+//! `cargo xtask test`: the layers of tests, least powerful first.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::host;
+use crate::report::{Outcome, Report};
+use crate::workspace::{self, Workspace};
+
+/// The crate whose tests need network namespaces and the real program.
+const NETNS_CRATE: &str = "minimesh-tests";
+
+/// Which tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// In process: pure, or with paused time.
+    Unit,
+    /// The real program in network namespaces that the tests make.
+    Netns,
+    /// A real Kubernetes.
+    Cluster,
+}
+
+impl Layer {
+    pub(crate) const ALL: &'static [Layer] = &[Layer::Unit, Layer::Netns, Layer::Cluster];
+
+    pub(crate) fn from_name(name: &str) -> Option<Layer> {
+        Layer::ALL.iter().copied().find(|layer| layer.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Layer::Unit => "unit",
+            Layer::Netns => "netns",
+            Layer::Cluster => "cluster",
+        }
+    }
+}
+
+pub(crate) fn run(workspace: &Workspace, layers: &[Layer], report: &mut Report) {
+    match host::prepare() {
+        Ok(said) => println!("{said}"),
+        Err(missing) => return report.step("prepare", || Outcome::of(Err(missing))),
+    }
+    for layer in layers {
+        match layer {
+            Layer::Unit => unit(workspace, report),
+            Layer::Netns => netns(workspace, report),
+            Layer::Cluster => report.step("cluster", || Outcome::skipped("not part of this yet: comes with 4 of 4")),
+        }
+    }
+}
+
+fn unit(workspace: &Workspace, report: &mut Report) {
+    let all = ["test", "--workspace", "--exclude", NETNS_CRATE, "--no-fail-fast"];
+    report.step("unit: build", || Outcome::of(workspace::passes(workspace.cargo(&all).arg("--no-run"))));
+    report.step("unit: run", || counted(workspace.cargo(&all)));
+}
+
+fn netns(workspace: &Workspace, report: &mut Report) {
+    if let Err(why) = host::namespaces() {
+        return report.step("netns", || Outcome::skipped(why));
+    }
+    let build = ["build", "--release", "--bin", "minimesh"];
+    report.step("netns: build minimesh", || Outcome::of(workspace::passes(&mut workspace.cargo(&build))));
+    let tests = ["test", "--release", "--package", NETNS_CRATE, "--no-fail-fast"];
+    report.step("netns: build tests", || Outcome::of(workspace::passes(workspace.cargo(&tests).arg("--no-run"))));
+    report.step("netns: run", || {
+        let mut command = workspace.cargo(&tests);
+        // one world at a time: each has its own processes for two cores
+        command.args(["--", "--test-threads", "1", "--nocapture"]);
+        command.env("MINIMESH_BINARY", workspace.target.join("release/minimesh"));
+        counted(command)
+    });
+}
+
+/// Runs tests, shows what they say, and adds up the lines in which each test binary sums up itself.
+fn counted(mut command: Command) -> Outcome {
+    let shown = format!("{command:?}");
+    let mut child = match command.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => return Outcome::of(Err(format!("cannot run {shown}: {error}"))),
+    };
+    let mut outcome = Outcome { passed: 0, failed: 0, skipped: 0, note: String::new() };
+    for line in child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines().map_while(Result::ok))
+    {
+        println!("{line}");
+        add(&mut outcome, &line);
+    }
+    match child.wait() {
+        Ok(status) if status.success() => {}
+        // did not build, or died before it could say which test failed
+        Ok(status) if outcome.failed == 0 => {
+            outcome = Outcome { failed: 1, note: format!("{shown}: {status}"), ..outcome }
+        }
+        Ok(_) => {}
+        Err(error) => outcome = Outcome { failed: outcome.failed + 1, note: format!("{shown}: {error}"), ..outcome },
+    }
+    outcome
+}
+
+/// `test result: ok. 10 passed; 0 failed; 1 ignored; …`, possibly after what a test printed without a line's end.
+fn add(outcome: &mut Outcome, line: &str) {
+    let Some((_, counts)) = line.split_once("test result: ") else { return };
+    let counts = counts.trim_start_matches("ok. ").trim_start_matches("FAILED. ");
+    for part in counts.split("; ") {
+        let Some((count, word)) = part.split_once(' ') else { continue };
+        let Ok(count) = count.parse::<usize>() else { continue };
+        match word {
+            "passed" => outcome.passed += count,
+            "failed" => outcome.failed += count,
+            "ignored" => outcome.skipped += count,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_lines_are_added_up() {
+        let mut outcome = Outcome { passed: 1, failed: 0, skipped: 0, note: String::new() };
+        add(&mut outcome, "running 3 tests");
+        add(
+            &mut outcome,
+            "test result: ok. 10 passed; 0 failed; 2 ignored; 0 measured; 5 filtered out; finished in 1.00s",
+        );
+        add(&mut outcome, "test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");
+        assert_eq!(outcome, Outcome { passed: 12, failed: 3, skipped: 2, note: String::new() });
+    }
+
+    #[test]
+    fn layers_have_the_names_of_the_command_line() {
+        assert_eq!(Layer::from_name("netns"), Some(Layer::Netns));
+        assert_eq!(Layer::from_name("all"), None);
+    }
+}
