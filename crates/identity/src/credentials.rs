@@ -60,8 +60,9 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Checks that the leaf chains to the bundle and belongs to its trust domain. A leaf outside of its validity is accepted, so
-    /// that a wrong clock shows as what it is ([`Leaf::check_validity`]) and not as a missing certificate.
+    /// Checks that leaf and bundle are of one trust domain. A leaf that the bundle does not vouch for, or outside of its validity,
+    /// is accepted: a bundle that shrinks must take effect at once, and a wrong clock must show as what it is. Ask
+    /// [`check_own`](Credentials::check_own) and renew.
     pub fn new(leaf: Leaf, bundle: TrustBundle, tickets: &TicketKeys, generation: u64) -> Result<Credentials, Error> {
         Credentials::with_clock(leaf, bundle, tickets, generation, Arc::new(DefaultTimeProvider))
     }
@@ -75,10 +76,10 @@ impl Credentials {
         clock: Arc<dyn TimeProvider>,
     ) -> Result<Credentials, Error> {
         let trust = Arc::new(Trust::new(bundle));
-        let (first, rest) = leaf.chain().split_first().expect("Leaf::new refuses an empty chain");
-        trust
-            .verify(first, rest, Side::Server, leaf.not_before())
-            .map_err(|error| Error::Certificate(format!("of {}: {error}", leaf.id())))?;
+        if leaf.id().trust_domain() != trust.bundle().trust_domain() {
+            let other = trust.bundle().trust_domain();
+            return Err(Error::Certificate(format!("{} is not of the trust domain {other}", leaf.id())));
+        }
         let resolver = Arc::new(SingleCertAndKey::from(leaf.certified()));
         let verifier = Arc::new(ClientVerifier { trust: Arc::clone(&trust), optional: false });
         let mut server = ServerConfig::builder_with_details(provider(), Arc::clone(&clock))
@@ -149,6 +150,12 @@ impl Credentials {
     /// The same for a handshake that a client began; gives its identity.
     pub fn check_client(&self, peer: Option<&[CertificateDer<'_>]>, now: SystemTime) -> Result<SpiffeId, PeerError> {
         self.check(peer, Side::Client, now)
+    }
+
+    /// Whether peers with the same bundle and clock would accept our own leaf.
+    pub fn check_own(&self, now: SystemTime) -> Result<(), PeerError> {
+        let (first, rest) = self.leaf.chain().split_first().ok_or(PeerError::NoCertificate)?;
+        self.trust.verify(first, rest, Side::Server, now).map(drop)
     }
 
     fn check(&self, peer: Option<&[CertificateDer<'_>]>, side: Side, now: SystemTime) -> Result<SpiffeId, PeerError> {

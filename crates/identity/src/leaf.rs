@@ -19,7 +19,7 @@ pub struct Leaf {
 
 impl Leaf {
     /// Checks that the chain can be read, names exactly one SPIFFE ID, and belongs to `key`. Whether it chains to a root is
-    /// checked where the root is known: [`Credentials::new`](crate::Credentials::new).
+    /// asked where the root is known: [`Credentials::check_own`](crate::Credentials::check_own).
     pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKey) -> Result<Leaf, Error> {
         let Some(first) = chain.first() else {
             return Err(Error::Certificate("the chain is empty".into()));

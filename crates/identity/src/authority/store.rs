@@ -57,19 +57,30 @@ pub(super) fn save(authority: &Authority, dir: &Path) -> Result<(), Error> {
 
 /// Writes a new file beside `path` and renames it over `path` when it is on the disk. On any error `path` is as it was.
 pub(super) fn write_atomically(path: &Path, mode: u32, contents: &[u8]) -> Result<(), Error> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let open = || {
-        // Left by a process that died here; create_new refuses to follow or reuse anything.
-        match fs::remove_file(&new) {
+    replace(path, contents, |new| {
+        // Left by a process that died here; create_new follows and reuses nothing.
+        match fs::remove_file(new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(new)?;
+        // The process's umask may have taken bits away; it can never have added any.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        Ok(file)
+    })
+}
+
+fn replace(path: &Path, contents: &[u8], open: impl FnOnce(&Path) -> io::Result<File>) -> Result<(), Error> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let write = || {
+        let mut file = open(&new)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
     };
-    let written = write_through(open, mode, contents).and_then(|()| fs::rename(&new, path));
-    if let Err(error) = written {
+    if let Err(error) = write() {
         // Best effort: the next attempt removes it too.
         let _ = fs::remove_file(&new);
         return Err(Error::File { action: "writing", path: path.into(), error });
@@ -81,10 +92,39 @@ pub(super) fn write_atomically(path: &Path, mode: u32, contents: &[u8]) -> Resul
     Ok(())
 }
 
-fn write_through(open: impl FnOnce() -> io::Result<File>, mode: u32, contents: &[u8]) -> io::Result<()> {
-    let mut file = open()?;
-    // The process's umask may have taken bits away; it can never have added any.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(contents)?;
-    file.sync_all()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let dir = std::env::temp_dir().join(format!("minimesh-authority-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_and_the_old_file_stays() {
+        let dir = scratch("full");
+        let path = dir.join(FILE);
+        fs::write(&path, "old").unwrap();
+        let full = |_: &Path| OpenOptions::new().write(true).open("/dev/full");
+        let error = replace(&path, b"new", full).expect_err("no space");
+        assert!(error.to_string().contains("authority.pem: writing: No space left on device"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing is left lying about");
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn what_a_dead_writer_left_is_replaced_and_never_followed() {
+        let dir = scratch("left");
+        let (path, victim) = (dir.join(FILE), dir.join("victim"));
+        fs::write(&victim, "untouched").unwrap();
+        std::os::unix::fs::symlink(&victim, dir.join("authority.pem.new")).unwrap();
+        write_atomically(&path, 0o600, b"new").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::read(&victim).unwrap()), (b"new".to_vec(), b"untouched".to_vec()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::remove_dir_all(dir).unwrap();
+    }
 }
