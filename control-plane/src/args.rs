@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 /// Watches manifests, answers the proxies, is their certificate authority.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)] // several parts flatten a group of this name into one command line
 pub struct Args {
     /// Folder with Kubernetes manifests; repeatable, objects of a later folder override those of an earlier one
     #[arg(long, value_name = "DIR", env = "MINIMESH_MANIFESTS", value_delimiter = ',', required = true)]

@@ -21,6 +21,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 /// Flags of every role that logs.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)] // several parts flatten a group of this name into one command line
 pub struct Args {
     /// Level, for all or by module: `info`, or `warn,minimesh_proxy=debug`.
     #[arg(long, env = "MINIMESH_LOG_LEVEL", default_value = "info", value_name = "LEVEL", value_parser = parse_level)]

@@ -42,6 +42,7 @@ use wire::{documents::Store, queue::Broker, rows::Tables, sessions::Keys, stream
 
 /// What to run.
 #[derive(Clone, Debug, ClapArgs)]
+#[group(skip)] // several parts flatten a group of this name into one command line
 pub struct Args {
     /// Which part of the shop.
     #[command(subcommand)]

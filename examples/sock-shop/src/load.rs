@@ -30,6 +30,7 @@ use crate::{
 
 /// How shoppers come.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)] // several parts flatten a group of this name into one command line
 pub struct Args {
     /// Visits per second; a visit is one to twelve requests.
     #[arg(long, env = "MINIMESH_SHOP_RATE", default_value_t = 20.0, value_name = "PER_SECOND")]

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 /// Programs the interception of a pod's TCP connections (nf_tables), then exits.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)] // several parts flatten a group of this name into one command line
 pub struct Args {
     /// Traffic of this user is the proxy's own and passes; the default where --exempt-mark is not given is 2102
     #[arg(long, env = "MINIMESH_EXEMPT_UID", value_name = "UID")]
