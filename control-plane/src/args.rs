@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use minimesh_runtime::{duration, logging};
 
 /// Watches manifests, answers the proxies, is their certificate authority.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,6 +54,10 @@ pub struct Args {
     /// Port of /metrics, /ready and /live; 0: none
     #[arg(long, value_name = "PORT", env = "MINIMESH_ADMIN_PORT", default_value_t = 8087)]
     pub admin_port: u16,
+
+    /// What is logged, and how
+    #[command(flatten)]
+    pub logging: logging::Args,
 }
 
 /// A certificate that lives for less than this is renewed all the time and breaks on the smallest clock difference.
@@ -61,16 +66,7 @@ const SHORTEST_LEAF: Duration = Duration::from_secs(3);
 const LONGEST_LEAF: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn leaf_lifetime(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("not a duration such as 30s, 10m or 24h".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "not a duration such as 30s, 10m or 24h".to_owned())?;
-    let lifetime = Duration::from_secs(number.saturating_mul(seconds));
+    let lifetime = duration::parse(text).map_err(|error| error.to_string())?;
     if lifetime < SHORTEST_LEAF || lifetime > LONGEST_LEAF {
         return Err("must be 3s to 24h".to_owned());
     }

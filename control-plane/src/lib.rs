@@ -1,20 +1,28 @@
 //! The control plane: watches the cluster or a folder, answers the proxies, is their certificate authority.
+//!
+//! ```text
+//! app         wiring: every part in the order in which it starts
+//! folder      source: manifests in, events out
+//! publish     owns the index; answers go to whoever subscribed
+//! watch       Discovery: the Watch stream            certify    Identity: token in, certificate out
+//! telemetry   Telemetry and Operator: reports        operator   the operators' Unix socket
+//! serve       TLS, HTTP/2, ages                      own        the control plane's own certificate
+//! ```
+//!
+//! Single-threaded. One task owns the index, one the reports; they are asked through channels and wait for nobody.
 
+mod app;
 mod args;
+mod certify;
 pub mod folder;
+mod metrics;
+mod operator;
+mod own;
+mod peer;
+mod publish;
+mod serve;
+mod telemetry;
+mod watch;
 
+pub use app::{Error, run};
 pub use args::Args;
-
-/// Why the control plane cannot go on: what, where, why, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Not built yet.
-    #[error("the control plane cannot run yet")]
-    Unfinished,
-}
-
-/// Runs until SIGTERM or SIGINT. Builds its own runtime.
-pub fn run(args: Args) -> Result<(), Error> {
-    drop(args);
-    Err(Error::Unfinished)
-}

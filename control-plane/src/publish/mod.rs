@@ -1,0 +1,274 @@
+//! The publisher: the one task that owns the index. Events go in; subscribed answers whose content changed go out.
+//!
+//! ```text
+//! folder -- Vec<Event> --> apply -> Changes -> ask affected questions again -> version differs? -> watch::Sender
+//! watch, certify, telemetry -- Publisher (handle) --> subscribe, pod_by_token, pod_of
+//! ```
+//!
+//! It answers nothing before the first complete list, and never waits for a subscriber: a watch channel keeps the latest.
+
+mod published;
+mod question;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::constant_time;
+use minimesh_api::model::TrustBundle;
+use minimesh_index::{Changes, Event, Index, Kind, Object, PodInfo};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+pub(crate) use published::Published;
+pub(crate) use question::{Question, Subscriber};
+
+use crate::metrics::Metrics;
+
+/// The latest version of an answer; `None` until there is one.
+pub(crate) type Latest = watch::Receiver<Option<Arc<Published>>>;
+
+/// The publisher as others see it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    commands: mpsc::Sender<Command>,
+    synced: watch::Receiver<bool>,
+}
+
+/// The publisher does not answer: the first list is not complete, or the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the manifests have not been read completely yet")]
+pub(crate) struct Unready;
+
+#[derive(Debug)]
+enum Command {
+    PodByToken { sha256: [u8; 32], reply: oneshot::Sender<Option<PodInfo>> },
+    PodOf { subscriber: Subscriber, reply: oneshot::Sender<Option<PodInfo>> },
+    Subscribe { question: Question, reply: oneshot::Sender<Latest> },
+}
+
+impl Publisher {
+    /// Starts the task. It ends when every handle is gone or the events end.
+    pub(crate) fn spawn(
+        index: Index,
+        trust: TrustBundle,
+        events: mpsc::Receiver<Vec<Event>>,
+        metrics: Arc<Metrics>,
+    ) -> Publisher {
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (synced, is_synced) = watch::channel(index.is_synced());
+        let (answers, tokens) = (HashMap::new(), BTreeMap::new());
+        let state = State { index, trust, tokens, answers, synced, metrics };
+        tokio::spawn(state.run(receiver, events));
+        Publisher { commands, synced: is_synced }
+    }
+
+    /// Whether the first complete list is in.
+    pub(crate) fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// The answer to a question, now and whenever it changes. Dropping every receiver ends the work for it.
+    pub(crate) async fn subscribe(&self, question: Question) -> Result<Latest, Unready> {
+        self.ask(|reply| Command::Subscribe { question, reply }).await
+    }
+
+    /// The pod whose bootstrap token has this SHA-256.
+    pub(crate) async fn pod_by_token(&self, sha256: [u8; 32]) -> Result<Option<PodInfo>, Unready> {
+        self.synced_ask(|reply| Command::PodByToken { sha256, reply }).await
+    }
+
+    /// The pod of a proxy.
+    pub(crate) async fn pod_of(&self, subscriber: Subscriber) -> Result<Option<PodInfo>, Unready> {
+        self.synced_ask(|reply| Command::PodOf { subscriber, reply }).await
+    }
+
+    async fn synced_ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Unready> {
+        if !self.is_synced() {
+            return Err(Unready);
+        }
+        self.ask(command).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Unready> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Unready)?;
+        answer.await.map_err(|_| Unready)
+    }
+}
+
+struct State {
+    index: Index,
+    trust: TrustBundle,
+    /// Every pod with a bootstrap token, by namespace and name.
+    tokens: BTreeMap<(Arc<str>, Arc<str>), [u8; 32]>,
+    answers: HashMap<Question, watch::Sender<Option<Arc<Published>>>>,
+    synced: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+}
+
+impl State {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut events: mpsc::Receiver<Vec<Event>>) {
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                batch = events.recv() => match batch {
+                    Some(batch) => self.apply(batch),
+                    None => return,
+                },
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                _ = sweep.tick() => self.answers.retain(|_, latest| latest.receiver_count() > 0),
+            }
+        }
+    }
+
+    /// Takes in what one look at the source found, as a whole.
+    fn apply(&mut self, batch: Vec<Event>) {
+        let (count, began) = (batch.len(), Instant::now());
+        let mut changes = Changes::default();
+        let mut pods = Pods::default();
+        for event in batch {
+            pods.note(&event);
+            changes.merge(self.index.apply(event));
+        }
+        self.note_tokens(pods);
+        if self.index.is_synced() && !*self.synced.borrow() {
+            info!("the manifests are read completely; proxies are answered from now on");
+            self.synced.send_replace(true);
+            // Questions asked before had no answer.
+            changes.everything = true;
+        }
+        self.metrics.events.add(count as u64);
+        let published = self.publish(&changes);
+        if changes.routes || changes.everything {
+            self.log_routes();
+        }
+        info!(events = count, published, micros = began.elapsed().as_micros() as u64, "manifests changed");
+    }
+
+    /// Asks affected questions again; answers how many got another content.
+    fn publish(&mut self, changes: &Changes) -> usize {
+        if !self.index.is_synced() {
+            return 0;
+        }
+        self.answers.retain(|_, latest| latest.receiver_count() > 0);
+        let affected = self.answers.iter().filter(|(question, _)| question.affected(changes));
+        affected.filter(|(question, latest)| self.refresh(question, latest)).count()
+    }
+
+    /// Publishes the answer if its content differs from what was published last.
+    fn refresh(&self, question: &Question, latest: &watch::Sender<Option<Arc<Published>>>) -> bool {
+        let Some(state) = question.answer(&self.index, &self.trust) else {
+            return false;
+        };
+        let published = Published::new(question.key(), state, Instant::now());
+        latest.send_if_modified(|current| {
+            let differs = current.as_ref().is_none_or(|current| current.version != published.version);
+            if differs {
+                *current = Some(Arc::new(published));
+            }
+            differs
+        })
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Whoever asked and is gone does not need the answer.
+        match command {
+            Command::PodByToken { sha256, reply } => drop(reply.send(self.pod_by_token(&sha256))),
+            Command::PodOf { subscriber, reply } => drop(reply.send(subscriber.pod(&self.index))),
+            Command::Subscribe { question, reply } => drop(reply.send(self.subscribe(question))),
+        }
+    }
+
+    fn subscribe(&mut self, question: Question) -> Latest {
+        if let Some(latest) = self.answers.get(&question) {
+            return latest.subscribe();
+        }
+        let (latest, receiver) = watch::channel(None);
+        if self.index.is_synced() {
+            self.refresh(&question, &latest);
+        }
+        self.answers.insert(question, latest);
+        receiver
+    }
+
+    /// Compares with every pod, in constant time: how long it takes says nothing about any token.
+    fn pod_by_token(&self, sha256: &[u8; 32]) -> Option<PodInfo> {
+        let mut found = None;
+        for (name, expected) in &self.tokens {
+            if constant_time::verify_slices_are_equal(expected, sha256).is_ok() {
+                found = Some(name);
+            }
+        }
+        let (namespace, name) = found?;
+        self.index.pod(namespace, name)
+    }
+
+    fn note_tokens(&mut self, pods: Pods) {
+        if pods.replaced {
+            self.tokens.clear();
+        }
+        for (namespace, name) in pods.touched {
+            match self.index.pod(&namespace, &name).and_then(|pod| pod.token_sha256) {
+                Some(sha256) => self.tokens.insert((namespace, name), sha256),
+                None => self.tokens.remove(&(namespace, name)),
+            };
+        }
+    }
+
+    /// Says which routes are not in force; with Kubernetes this becomes their status.
+    fn log_routes(&self) {
+        for status in self.index.route_statuses() {
+            for condition in status.parents.iter().flat_map(|parent| &parent.conditions) {
+                let good = condition.status != (condition.condition_type == "PartiallyInvalid");
+                if !good {
+                    let (route, kind) = (&status.route, condition.condition_type);
+                    let (reason, message) = (condition.reason, &condition.message);
+                    warn!(%route, condition = kind, reason, message, "a route is not fully in force");
+                }
+            }
+        }
+    }
+}
+
+/// Which pods a batch speaks of.
+#[derive(Default)]
+struct Pods {
+    replaced: bool,
+    touched: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl Pods {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Apply(object) => self.note_object(object),
+            Event::Delete(key) if key.kind == Kind::Pod => {
+                self.touched.push((key.namespace.clone(), key.name.clone()));
+            }
+            Event::Delete(_) => {}
+            Event::Replace(objects) => {
+                self.replaced = true;
+                self.touched.clear();
+                objects.iter().for_each(|object| self.note_object(object));
+            }
+        }
+    }
+
+    fn note_object(&mut self, object: &Object) {
+        let key = object.key();
+        if key.kind == Kind::Pod {
+            self.touched.push((key.namespace, key.name));
+        }
+    }
+}
+
+/// Questions that wait while the index is being changed; askers beyond wait too.
+const COMMANDS: usize = 256;
+/// How often answers that nobody holds any more are dropped (a change drops them as well).
+const SWEEP: Duration = Duration::from_secs(30);

@@ -1,0 +1,212 @@
+//! Connections: accepts, shakes hands, and serves HTTP/2 until the connection's age, its end, or the process's.
+//!
+//! The accept loops of the control plane are here and nowhere else. What a caller may do is decided by the services, from
+//! the `Peer` that is put into each request here.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use minimesh_identity::{SpiffeId, peer_id};
+use minimesh_runtime::drain;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tonic::codegen::http::Request;
+use tonic::service::Routes;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+use crate::metrics::{Metrics, Open};
+use crate::peer::Peer;
+use crate::watch::ConnectionAge;
+
+/// What every connection of proxies shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    /// The services.
+    pub(crate) routes: Routes,
+    /// The TLS configuration in force.
+    pub(crate) tls: watch::Receiver<Arc<ServerConfig>>,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
+    /// The process's end.
+    pub(crate) drain: drain::Watch,
+}
+
+impl Server {
+    /// Accepts until the drain starts.
+    pub(crate) async fn accept(self, listener: TcpListener) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.drain.started() => return,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    // Strangers beyond this are told so by a reset; proxies try again with a back-off.
+                    let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+                        self.metrics.handshakes_failed.increment();
+                        continue;
+                    };
+                    let server = self.clone();
+                    tokio::spawn(async move {
+                        let handshake = server.handshake(stream, address).await;
+                        drop(permit);
+                        if let Some((stream, peer)) = handshake {
+                            server.serve(stream, peer).await;
+                        }
+                    });
+                }
+                Err(error) => accept_failed(&error).await,
+            }
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Option<(impl Io + use<>, Peer)> {
+        let _ = stream.set_nodelay(true);
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.tls.borrow()));
+        let shaken = timeout(HANDSHAKE, acceptor.accept(stream)).await;
+        let tls = match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(tls) => tls,
+            Err(error) => {
+                self.metrics.handshakes_failed.increment();
+                debug!(%address, %error, "tls handshake failed");
+                return None;
+            }
+        };
+        let id = match tls.get_ref().1.peer_certificates().and_then(<[_]>::first).map(peer_id).transpose() {
+            Ok(id) => id,
+            Err(error) => {
+                self.metrics.handshakes_failed.increment();
+                warn!(%address, code = error.code(), %error, "a client's certificate names no identity of the mesh");
+                return None;
+            }
+        };
+        Some((tls, Peer { address, id }))
+    }
+
+    /// Serves one connection. At its age it is told to go away, and Watch streams end in good order.
+    pub(crate) async fn serve(self, stream: impl Io, peer: Peer) {
+        let _open = Open::new(&self.metrics.connections);
+        let (age, aged) = watch::channel(false);
+        let service = with_peer(self.routes, peer.clone(), ConnectionAge(aged));
+        let connection = http().serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = sleep(connection_age()) => {
+                connection.as_mut().graceful_shutdown();
+                age.send_replace(true);
+                timeout(GRACE, connection.as_mut()).await.unwrap_or(Ok(()))
+            }
+            () = self.drain.started() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = self.drain.forced() => Ok(()),
+                }
+            }
+        };
+        match ended {
+            Ok(()) => debug!(address = %peer.address, id = ?peer.id, "connection closed"),
+            Err(error) => debug!(address = %peer.address, id = ?peer.id, %error, "connection broke"),
+        }
+    }
+}
+
+/// Serves the operator's connections: no TLS, the peer is a process of this user. Ages and bounds are the same.
+pub(crate) async fn serve_local(routes: Routes, stream: impl Io, id: Option<SpiffeId>, drain: drain::Watch) {
+    let (_age, aged) = watch::channel(false);
+    let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 0)), id };
+    let service = with_peer(routes, peer, ConnectionAge(aged));
+    let mut connection = pin!(http().serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = drain.started() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = timeout(GRACE, connection).await;
+}
+
+/// Descriptors or memory are short: what is open must end first. Waiting keeps the loop from spinning.
+pub(crate) async fn accept_failed(error: &io::Error) {
+    warn!(%error, "a connection cannot be accepted; trying again in 1 s");
+    sleep(ACCEPT_AGAIN).await;
+}
+
+/// What a connection must be able to do.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+fn with_peer(
+    routes: Routes,
+    peer: Peer,
+    age: ConnectionAge,
+) -> TowerToHyperService<
+    impl tower::Service<
+        Request<Incoming>,
+        Response = tonic::codegen::http::Response<tonic::body::Body>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static,
+> {
+    TowerToHyperService::new(routes.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(age.clone());
+        request
+    }))
+}
+
+/// HTTP/2 with small windows: a proxy has one stream with small messages, and what it does not read must wait here.
+fn http() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(PING))
+        .keep_alive_timeout(PING_ANSWER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADERS)
+        .max_send_buf_size(SEND_BUFFER);
+    builder
+}
+
+/// 30 min ± 50 %, so that proxies spread over replicas and do not all come back at once (DESIGN part 5).
+fn connection_age() -> Duration {
+    let mut bytes = [0; 2];
+    // Without randomness every connection gets the shortest age; nothing else depends on it.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    YOUNGEST + YOUNGEST * 2 * u32::from(u16::from_be_bytes(bytes)) / u32::from(u16::MAX)
+}
+
+const YOUNGEST: Duration = Duration::from_secs(15 * 60);
+/// From GOAWAY to the end: calls in flight finish, Watch streams end.
+const GRACE: Duration = Duration::from_secs(10);
+/// A handshake takes milliseconds; who takes longer holds one of `HANDSHAKES`.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at one time.
+const HANDSHAKES: usize = 256;
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+/// DESIGN part 5: PING 10 s/3 s.
+const PING: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(3);
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+const STREAMS: u32 = 16;
+const HEADERS: u32 = 32 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
