@@ -156,6 +156,11 @@ impl PeerError {
             _ => return None,
         })
     }
+
+    /// The same for an error of a stream over TLS (tokio-rustls, or our own), which carries rustls' error inside.
+    pub fn from_io(error: &std::io::Error) -> Option<PeerError> {
+        PeerError::from_rustls(error.get_ref()?.downcast_ref::<rustls::Error>()?)
+    }
 }
 
 fn from_certificate_error(error: &CertificateError) -> PeerError {
@@ -260,7 +265,10 @@ mod tests {
     #[test]
     fn what_a_verifier_returns_survives_rustls() {
         for error in every_error().into_iter().filter(|e| !matches!(e, PeerError::Refused(_))) {
-            assert_eq!(PeerError::from_rustls(&error.clone().into()), Some(error));
+            let in_rustls = rustls::Error::from(error.clone());
+            assert_eq!(PeerError::from_rustls(&in_rustls), Some(error.clone()));
+            let in_io = std::io::Error::new(std::io::ErrorKind::InvalidData, in_rustls);
+            assert_eq!(PeerError::from_io(&in_io), Some(error));
         }
     }
 
@@ -268,6 +276,7 @@ mod tests {
     fn faults_of_this_side_are_not_blamed_on_the_peer() {
         assert_eq!(PeerError::from_rustls(&rustls::Error::FailedToGetRandomBytes), None);
         assert_eq!(PeerError::from_rustls(&rustls::Error::General("x".into())), None);
+        assert_eq!(PeerError::from_io(&std::io::ErrorKind::ConnectionReset.into()), None);
     }
 
     #[test]
