@@ -1,13 +1,116 @@
 //! `minimesh stat`: golden metrics per workload.
 
-use crate::Failure;
+use crate::{
+    Failure,
+    stats::{
+        asking::{Asking, print_lines, style},
+        merge::{self, Served},
+        view,
+    },
+};
 
-/// Golden metrics per workload.
+/// Golden metrics of what comes in, per workload or per pod
+///
+/// Success rate, requests per second and latencies are those that each workload's own proxies measured inbound. MESHED
+/// counts the pods whose proxies report, of the pods that any proxy named.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// `deployments`, `pods`, or names of workloads or pods
+    #[arg(value_name = "WHAT")]
+    what: Vec<String>,
+    #[command(flatten)]
+    asking: Asking,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Output {
+    Json,
+    Table,
+}
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::new("stat: this part is not built into this program yet"))
+        let what = What::of(&self.what);
+        let rows = self.asking.ask()?;
+        let mut served = merge::served(&rows, what.by_pod);
+        served.retain(|row| self.asking.wants(Some(&row.workload.namespace)) && what.wants(row));
+        match self.output {
+            Output::Json => print_lines(&[view::served_json(&served)]),
+            Output::Table if served.is_empty() => Err(Failure::new(what.nothing(&rows))),
+            Output::Table => print_lines(&view::served_table(&served, style())),
+        }
+    }
+}
+
+/// What was asked for.
+struct What {
+    by_pod: bool,
+    kind: Option<&'static str>,
+    names: Vec<String>,
+}
+
+impl What {
+    fn of(words: &[String]) -> What {
+        let mut what = What { by_pod: false, kind: None, names: Vec::new() };
+        for word in words {
+            let (kind, name) = word.split_once('/').map_or((word.as_str(), None), |(kind, name)| (kind, Some(name)));
+            match kind {
+                "deploy" | "deployment" | "deployments" => what.kind = Some("Deployment"),
+                "po" | "pod" | "pods" => what.by_pod = true,
+                _ => what.names.push(word.clone()),
+            }
+            what.names.extend(name.filter(|_| kind != word.as_str() && !what.names.contains(word)).map(str::to_owned));
+        }
+        what
+    }
+
+    fn wants(&self, row: &Served) -> bool {
+        let named = |name: &String| *row.workload.name == **name || row.pod.as_deref() == Some(name);
+        self.kind.is_none_or(|kind| *row.workload.kind == *kind)
+            && (self.names.is_empty() || self.names.iter().any(named))
+    }
+
+    fn nothing(&self, rows: &[minimesh_api::model::ReportedEdge]) -> String {
+        if rows.is_empty() {
+            return "no proxy reported in this window; try a longer one with --window 10m".to_owned();
+        }
+        let known: Vec<String> = merge::served(rows, self.by_pod)
+            .into_iter()
+            .map(|row| row.pod.unwrap_or(row.workload.name).to_string())
+            .collect();
+        format!("nothing of that name reports; there are: {}", known.join(", "))
+    }
+}
+
+const EXAMPLES: &str = "Examples:
+  minimesh stat                           every workload of the running demo, over the last minute
+  minimesh stat pods                      every pod
+  minimesh stat catalogue carts           some workloads
+  minimesh stat deploy/orders --window 10s
+  minimesh stat -n sock-shop -o json | jq '.workloads[] | {name, rps, p99_ms}'";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what(line: &str) -> (bool, Option<&'static str>, Vec<String>) {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let What { by_pod, kind, names } = What::of(&words);
+        (by_pod, kind, names)
+    }
+
+    #[test]
+    fn kinds_and_names_are_told_apart() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(what(""), (false, None, vec![]));
+        assert_eq!(what("pods"), (true, None, vec![]));
+        assert_eq!(what("deploy"), (false, Some("Deployment"), vec![]));
+        assert_eq!(what("deploy/carts"), (false, Some("Deployment"), names(&["carts"])));
+        assert_eq!(what("pod/carts-1 carts-2"), (true, None, names(&["carts-1", "carts-2"])));
+        assert_eq!(what("carts user"), (false, None, names(&["carts", "user"])));
     }
 }

@@ -3,16 +3,29 @@
 //! ```text
 //! source.rs   asks the control plane's Operator service over its Unix socket
 //! merge.rs    pure: rows of all proxies, both directions -> edges and workloads
-//! table.rs    pure: rows -> aligned text
+//! view.rs     pure: edges and workloads -> cells, JSON
+//! table.rs    pure: cells -> aligned text
+//! screen.rs   lines that are redrawn in place
 //! live.rs     the demo's table, redrawn until the demo ends, and the verdict
+//! asking.rs   what the commands share: which demo, which namespace, how long a window
 //! ```
 //!
 //! Every number comes from proxies' reports. Must never ask a proxy, a pod or the shop.
 
+pub(crate) mod asking;
+mod live;
+pub(crate) mod merge;
+mod screen;
 mod source;
+mod table;
+#[cfg(test)]
+mod testing;
+pub(crate) mod view;
 
 use std::time::Duration;
 
+pub(crate) use live::live;
+pub(crate) use screen::Screen;
 pub(crate) use source::Source;
 
 /// How to print.
@@ -53,14 +66,21 @@ impl Verdict {
     pub(crate) fn passed(&self) -> bool {
         self.edges > 0 && self.problems.is_empty()
     }
+
+    /// The verdict in words, a line each.
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let edges = if self.edges == 1 { "1 edge".to_owned() } else { format!("{} edges", self.edges) };
+        match self.problems.as_slice() {
+            [] if self.edges == 0 => vec!["failed: no traffic was reported".to_owned()],
+            [] => vec![format!("passed: {edges}, all secured by mutual TLS, no failed request")],
+            problems => problems.iter().map(|problem| format!("failed: {problem}")).collect(),
+        }
+    }
 }
 
 /// Why an answer could not be had: what, where, why, what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Nothing to ask.
-    #[error("no demo is running: start one with `minimesh demo`, then ask again from another terminal")]
-    NoDemo,
     /// The socket is there, the answer is not.
     #[error("cannot ask the control plane at {socket}: {reason}; is the demo still running?")]
     Unanswered {
@@ -69,17 +89,4 @@ pub(crate) enum Error {
         /// Why.
         reason: String,
     },
-}
-
-/// Shows the edges until `end` resolves, then prints the last table (or the JSON document) and judges.
-///
-/// Asks again while the control plane does not answer, and says so in the table; fails only if it never answered.
-pub(crate) async fn live(
-    source: &Source,
-    options: LiveOptions,
-    end: impl Future<Output = ()>,
-) -> Result<Verdict, Error> {
-    let _ = options;
-    end.await;
-    Err(Error::Unanswered { socket: source.path().display().to_string(), reason: "not built yet".into() })
 }

@@ -1,0 +1,244 @@
+//! The demo's table: drawn until the demo ends, then the last word and the verdict.
+//!
+//! Called by `minimesh demo`, which says when the end is. A control plane that does not answer for a while is said so and
+//! asked again; the last good table stays.
+
+use std::{pin::pin, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::{
+    Error, LiveOptions, Output, Source, Verdict,
+    merge::{self, Edge, Secured},
+    screen::Screen,
+    table::{Paint, Style},
+    view,
+};
+
+/// Shows the edges until `end` resolves, then prints the last table (or the JSON document) and judges.
+///
+/// Asks again while the control plane does not answer, and says so in the table; fails only if it never answered.
+pub(crate) async fn live(
+    source: &Source,
+    options: LiveOptions,
+    end: impl Future<Output = ()>,
+) -> Result<Verdict, Error> {
+    let begun = Instant::now();
+    let mut screen = match options.output {
+        Output::Table => Screen::of_stdout(),
+        Output::Json | Output::Plain => Screen::plain(),
+    };
+    let mut view = Live { header: options.header, edges: Vec::new(), trouble: None, answered: false };
+    let mut ticks = interval(options.refresh);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut end = pin!(end);
+    let mut next_lines = begun;
+    loop {
+        tokio::select! {
+            () = &mut end => break,
+            _ = ticks.tick() => {}
+        }
+        tokio::select! {
+            () = &mut end => break,
+            answer = source.edges(options.window) => view.take(answer.map(|rows| merge::edges(&rows))),
+        }
+        match options.output {
+            Output::Json => {}
+            _ if screen.redraws() => {
+                let (style, height) = screen.style();
+                screen.show(&view.drawing(style, height, begun.elapsed()));
+            }
+            _ if Instant::now() >= next_lines && !view.edges.is_empty() => {
+                screen.show(&view.lines(begun.elapsed()));
+                next_lines = Instant::now() + BETWEEN_LINES;
+            }
+            _ => {}
+        }
+    }
+    let last = last_word(source, begun.elapsed()).await;
+    view.take(last.map(|rows| merge::edges(&rows)));
+    if !view.answered {
+        let reason = view.trouble.unwrap_or_else(|| "the demo ended before it was asked".to_owned());
+        return Err(Error::Unanswered { socket: source.path().display().to_string(), reason });
+    }
+    let verdict = judge(&view.edges, view.trouble.as_deref());
+    conclude(&mut screen, &view, options.output, &verdict, begun.elapsed());
+    Ok(verdict)
+}
+
+/// The last answer covers the whole time; a control plane that is just being restarted gets some time.
+async fn last_word(source: &Source, window: Duration) -> Result<Vec<minimesh_api::model::ReportedEdge>, Error> {
+    let window = window.max(Duration::from_secs(1));
+    for _ in 0..LAST_ATTEMPTS {
+        if let Ok(rows) = source.edges(window).await {
+            return Ok(rows);
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    source.edges(window).await
+}
+
+fn conclude(screen: &mut Screen, view: &Live, output: Output, verdict: &Verdict, elapsed: Duration) {
+    match output {
+        Output::Json => screen.show(&[view::edge_json(&view.edges)]),
+        Output::Plain | Output::Table => {
+            let (style, _) = screen.style();
+            let mut lines = view.table(style, elapsed, "in all");
+            lines.push(String::new());
+            lines.extend(verdict.sentences().iter().map(|line| style.cut(line)));
+            screen.show(&lines);
+        }
+    }
+}
+
+/// What is on the screen.
+#[derive(Debug)]
+struct Live {
+    header: Vec<String>,
+    edges: Vec<Edge>,
+    trouble: Option<String>,
+    answered: bool,
+}
+
+impl Live {
+    fn take(&mut self, answer: Result<Vec<Edge>, Error>) {
+        match answer {
+            Ok(edges) => {
+                (self.edges, self.trouble, self.answered) = (edges, None, true);
+            }
+            Err(error) => self.trouble = Some(error.to_string()),
+        }
+    }
+
+    /// As much as fits into the window, the state of things last.
+    fn drawing(&self, style: Style, height: Option<usize>, elapsed: Duration) -> Vec<String> {
+        let mut lines = self.table(style, elapsed, "now");
+        let last = style.paint(&style.cut("Ctrl-C ends the demo."), Paint::Dim);
+        if let Some(room) = height.map(|height| height.saturating_sub(2))
+            && lines.len() > room
+        {
+            let hidden = lines.len() - room.saturating_sub(1);
+            lines.truncate(room.saturating_sub(1));
+            lines.push(style.paint(
+                &style.cut(&format!("… {hidden} more lines: make the window higher, or ask `minimesh edges`")),
+                Paint::Dim,
+            ));
+        }
+        lines.push(last);
+        lines
+    }
+
+    fn lines(&self, elapsed: Duration) -> Vec<String> {
+        let mut lines = self.table(Style::PLAIN, elapsed, "now");
+        lines.push(String::new());
+        lines
+    }
+
+    fn table(&self, style: Style, elapsed: Duration, when: &str) -> Vec<String> {
+        let mut lines: Vec<String> = self.header.iter().map(|line| style.cut(line)).collect();
+        let secured = self.edges.iter().filter(|edge| edge.secured.is_yes()).count();
+        let state = match self.edges.len() {
+            0 => format!("{} s: waiting for the proxies' first reports", elapsed.as_secs()),
+            all => format!("{} s: {secured} of {all} edges secured, {when}:", elapsed.as_secs()),
+        };
+        lines.push(style.paint(&style.cut(&state), Paint::Dim));
+        if !self.edges.is_empty() {
+            lines.extend(view::edge_table(&self.edges, style));
+        }
+        let reasons = self.edges.iter().filter_map(|edge| match &edge.secured {
+            Secured::No(reason) => Some(format!("not secured: {} -> {}: {reason}", edge.source, edge.destination)),
+            Secured::Yes => None,
+        });
+        lines.extend(reasons.map(|reason| style.paint(&style.cut(&reason), Paint::Red)));
+        let trouble =
+            self.trouble.iter().map(|trouble| style.paint(&style.cut(&format!("stale: {trouble}")), Paint::Red));
+        lines.extend(trouble);
+        lines
+    }
+}
+
+/// Every edge secured, none failed, at least one seen.
+pub(super) fn judge(edges: &[Edge], trouble: Option<&str>) -> Verdict {
+    let mut problems = Vec::new();
+    problems.extend(trouble.map(|trouble| format!("the last word is missing: {trouble}")));
+    for edge in edges {
+        let (source, destination, numbers) = (&edge.source, &edge.destination, &edge.numbers);
+        if let Secured::No(reason) = &edge.secured {
+            problems.push(format!("{source} -> {destination} was not secured: {reason}"));
+        }
+        let failures = numbers.total_failures.max(numbers.failures);
+        if failures > 0 {
+            let of = numbers.total_requests.max(numbers.requests);
+            problems.push(format!("{source} -> {destination} failed: {failures} of {of} requests"));
+        }
+    }
+    Verdict { edges: edges.len(), problems }
+}
+
+/// Without a terminal, the table is repeated this often.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+/// For the last answer, half a second apart.
+const LAST_ATTEMPTS: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::testing::{inbound, outbound};
+
+    fn edges() -> Vec<Edge> {
+        merge::edges(&[outbound("front-end", "carts"), inbound("carts", "front-end"), outbound("front-end", "user")])
+    }
+
+    fn live(edges: Vec<Edge>) -> Live {
+        Live { header: vec!["The shop: http://127.0.0.1:8079/".into()], edges, trouble: None, answered: true }
+    }
+
+    #[test]
+    fn a_demo_without_problems_passes() {
+        let verdict = judge(&edges()[..1], None);
+        assert!(verdict.passed());
+        assert_eq!(verdict.sentences(), ["passed: 1 edge, all secured by mutual TLS, no failed request"]);
+    }
+
+    #[test]
+    fn every_problem_has_a_sentence() {
+        let mut failing = outbound("front-end", "carts");
+        failing.total_failures = 3;
+        let verdict = judge(&merge::edges(&[failing]), Some("gone"));
+        assert!(!verdict.passed());
+        let expected = [
+            "the last word is missing: gone",
+            "front-end -> carts was not secured: carts did not report",
+            "front-end -> carts failed: 3 of 100 requests",
+        ];
+        assert_eq!(verdict.problems, expected);
+    }
+
+    #[test]
+    fn a_demo_without_traffic_does_not_pass() {
+        let verdict = judge(&[], None);
+        assert!(!verdict.passed());
+        assert_eq!(verdict.sentences(), ["failed: no traffic was reported"]);
+    }
+
+    #[test]
+    fn a_drawing_fits_any_window() {
+        for (width, height) in [(0, 0), (1, 1), (20, 3), (80, 24), (200, 5)] {
+            let style = Style { width: Some(width), colours: false };
+            let lines = live(edges()).drawing(style, Some(height), Duration::from_secs(12));
+            assert!(lines.iter().all(|line| line.chars().count() <= width.max(1)), "{width}: {lines:?}");
+            assert!(lines.len() <= height.max(2), "{height}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_says_why_an_edge_is_not_secured_and_that_numbers_are_old() {
+        let mut view = live(edges());
+        view.take(Err(Error::Unanswered { socket: "s".into(), reason: "refused".into() }));
+        let lines = view.lines(Duration::from_secs(5));
+        assert_eq!(lines[0], "The shop: http://127.0.0.1:8079/");
+        assert_eq!(lines[1], "5 s: 1 of 2 edges secured, now:");
+        assert!(lines.iter().any(|line| line == "not secured: front-end -> user: user did not report"), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.starts_with("stale: ")), "{lines:#?}");
+    }
+}

@@ -1,0 +1,355 @@
+//! Rows of all proxies, from both ends of every connection, become edges and workloads. Pure.
+//!
+//! An edge is *secured* only when both sides verified each other: every outbound row of the client names the server's
+//! identity, and the server's proxy names the client's. What only one side says is not secured, and the reason is kept.
+//! Numbers of an edge are the client's; the server's are used where the client's proxy said nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use minimesh_api::{
+    histogram::Histogram,
+    model::{Direction, EdgeProtocol, ReportedEdge, Security, WorkloadRef},
+};
+
+/// One end of an edge.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Party {
+    /// Pods of one owner.
+    Workload(Workload),
+    /// A Service whose endpoints were never reached.
+    Service { namespace: Arc<str>, name: Arc<str> },
+    /// Somebody with a mesh identity, whose own proxy reported nothing.
+    Identity(Arc<str>),
+    /// Somebody without identity, or an address that is no workload's.
+    Unknown,
+}
+
+impl Party {
+    /// The namespace, where there is one.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        match self {
+            Party::Workload(workload) => Some(&workload.namespace),
+            Party::Service { namespace, .. } => Some(namespace),
+            Party::Identity(_) | Party::Unknown => None,
+        }
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Party::Workload(workload) => f.write_str(&workload.name),
+            Party::Service { name, .. } => f.write_str(name),
+            Party::Identity(identity) => f.write_str(identity),
+            Party::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// A workload without its pods.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Workload {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) kind: Arc<str>,
+}
+
+impl From<&WorkloadRef> for Workload {
+    fn from(reference: &WorkloadRef) -> Workload {
+        let WorkloadRef { namespace, kind, name, .. } = reference;
+        Workload { namespace: namespace.clone(), name: name.clone(), kind: kind.clone() }
+    }
+}
+
+/// Whether both sides verified each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Secured {
+    /// Why not.
+    No(String),
+    Yes,
+}
+
+impl Secured {
+    pub(crate) fn is_yes(&self) -> bool {
+        *self == Secured::Yes
+    }
+}
+
+/// What was counted, over the window unless it says otherwise.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Numbers {
+    pub(crate) requests: u64,
+    pub(crate) successes: u64,
+    pub(crate) failures: u64,
+    /// Requests per second.
+    pub(crate) rps: f64,
+    /// Microseconds.
+    pub(crate) latency: Histogram,
+    /// Connections open now.
+    pub(crate) tcp_open: u64,
+    /// From the reporting side's view of its peer.
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
+    /// Since the proxies' start.
+    pub(crate) total_requests: u64,
+    pub(crate) total_failures: u64,
+}
+
+impl Numbers {
+    fn add(&mut self, row: &ReportedEdge) {
+        let edge = &row.edge;
+        self.requests += edge.requests;
+        self.successes += edge.successes;
+        self.failures += edge.failures;
+        self.rps += match row.over.as_secs_f64() {
+            over if over > 0.0 => edge.requests as f64 / over,
+            _ => 0.0,
+        };
+        self.latency.add(&edge.latency);
+        // a proxy that is gone took its connections with it
+        if row.age <= STALE {
+            self.tcp_open += edge.tcp_opened.saturating_sub(edge.tcp_closed);
+        }
+        self.bytes_read += edge.bytes_read;
+        self.bytes_written += edge.bytes_written;
+        self.total_requests += row.total_requests;
+        self.total_failures += row.total_failures;
+    }
+
+    /// Share of responses that were no failure; `None` without any.
+    pub(crate) fn success_rate(&self) -> Option<f64> {
+        let answered = self.successes + self.failures;
+        (answered > 0).then(|| self.successes as f64 / answered as f64)
+    }
+
+    /// Latency in milliseconds below which this share of responses lies.
+    pub(crate) fn quantile_ms(&self, share: f64) -> Option<f64> {
+        self.latency.quantile(share).map(|microseconds| microseconds / 1000.0)
+    }
+}
+
+/// Who talks to whom.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Edge {
+    pub(crate) source: Party,
+    pub(crate) destination: Party,
+    pub(crate) protocol: EdgeProtocol,
+    pub(crate) secured: Secured,
+    pub(crate) numbers: Numbers,
+    /// Identities that the client's and the server's reports carry.
+    pub(crate) client_identity: Option<Arc<str>>,
+    pub(crate) server_identity: Option<Arc<str>>,
+}
+
+/// One workload, or one of its pods, as its own proxies see what comes in.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Served {
+    pub(crate) workload: Workload,
+    /// `None`: all pods together.
+    pub(crate) pod: Option<Arc<str>>,
+    /// Pods whose proxies report, and pods that anybody named.
+    pub(crate) meshed: (usize, usize),
+    pub(crate) numbers: Numbers,
+}
+
+/// Merges reports into edges, ordered by source and destination.
+pub(crate) fn edges(rows: &[ReportedEdge]) -> Vec<Edge> {
+    let names = Names::of(rows);
+    let mut pairs: BTreeMap<(Party, Party, EdgeProtocol), Pair<'_>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| carried_anything(row) && !stays_in_pod(row)) {
+        let own = Party::Workload((&row.reporter).into());
+        let (source, destination) = match row.edge.key.direction {
+            Direction::Inbound => (names.client_of(row), own),
+            Direction::Outbound => (own, names.server_of(row)),
+        };
+        let pair = pairs.entry((source, destination, row.edge.key.protocol)).or_default();
+        match row.edge.key.direction {
+            Direction::Inbound => pair.inbound.push(row),
+            Direction::Outbound => pair.outbound.push(row),
+        }
+    }
+    pairs
+        .into_iter()
+        .map(|((source, destination, protocol), pair)| pair.merge(source, destination, protocol, &names))
+        .collect()
+}
+
+/// Merges reports into workloads, or into pods, with what their own proxies counted inbound.
+pub(crate) fn served(rows: &[ReportedEdge], by_pod: bool) -> Vec<Served> {
+    let mut all: BTreeMap<(Workload, Option<Arc<str>>), Pods> = BTreeMap::new();
+    let key = |reference: &WorkloadRef| (Workload::from(reference), by_pod.then(|| reference.pod.clone()));
+    for row in rows.iter().filter(|row| row.age <= STALE) {
+        let pods = all.entry(key(&row.reporter)).or_default();
+        if row.edge.key.direction == Direction::Inbound && !stays_in_pod(row) {
+            pods.numbers.add(row);
+        }
+        pods.reporting.insert(row.reporter.pod.clone());
+        pods.known.insert(row.reporter.pod.clone());
+        if let Some(peer) = &row.edge.key.peer
+            && row.edge.key.direction == Direction::Outbound
+            && carried_anything(row)
+        {
+            all.entry(key(peer)).or_default().known.insert(peer.pod.clone());
+        }
+    }
+    all.into_iter()
+        .map(|((workload, pod), Pods { numbers, reporting, known })| Served {
+            workload,
+            pod,
+            meshed: (reporting.len(), known.len()),
+            numbers,
+        })
+        .collect()
+}
+
+/// What is known of a workload's pods.
+#[derive(Debug, Default)]
+struct Pods {
+    numbers: Numbers,
+    reporting: BTreeSet<Arc<str>>,
+    known: BTreeSet<Arc<str>>,
+}
+
+/// Rows of one edge, from both sides.
+#[derive(Debug, Default)]
+struct Pair<'r> {
+    outbound: Vec<&'r ReportedEdge>,
+    inbound: Vec<&'r ReportedEdge>,
+}
+
+impl Pair<'_> {
+    fn merge(self, source: Party, destination: Party, protocol: EdgeProtocol, names: &Names) -> Edge {
+        let mut numbers = Numbers::default();
+        let counted = if self.outbound.is_empty() { &self.inbound } else { &self.outbound };
+        counted.iter().for_each(|row| numbers.add(row));
+        let (client_identity, server_identity) = (names.first_identity(&source), names.first_identity(&destination));
+        let secured = self.secured(&source, &destination, names);
+        Edge { source, destination, protocol, secured, numbers, client_identity, server_identity }
+    }
+
+    fn secured(&self, source: &Party, destination: &Party, names: &Names) -> Secured {
+        match self.complaint(source, destination, names) {
+            Some(reason) => Secured::No(reason),
+            None => Secured::Yes,
+        }
+    }
+
+    fn complaint(&self, source: &Party, destination: &Party, names: &Names) -> Option<String> {
+        for row in self.inbound.iter().chain(&self.outbound) {
+            if let Security::None(reason) = &row.edge.key.security
+                && row.edge.tcp_opened + row.edge.bytes_read + row.edge.bytes_written > 0
+            {
+                return Some(format!("{} saw no verified identity ({reason})", row.reporter.name));
+            }
+        }
+        if !self.outbound.iter().any(|row| is_verified(row)) {
+            return Some(format!("{source} did not report that it verified {destination}"));
+        }
+        let theirs = names.identities(destination);
+        for row in &self.outbound {
+            if let Security::Verified(found) = &row.edge.key.security
+                && !theirs.contains(found)
+            {
+                return Some(match theirs.is_empty() {
+                    true => format!("{destination} did not report"),
+                    false => format!("{source} verified {found}, which is not what {destination} reports as"),
+                });
+            }
+        }
+        if !self.inbound.iter().any(|row| is_verified(row)) {
+            return Some(format!("{destination} did not report that it verified {source}"));
+        }
+        None
+    }
+}
+
+/// Who is who: identities of the workloads that report, and workloads behind Services.
+#[derive(Debug, Default)]
+struct Names {
+    identities: BTreeMap<Workload, BTreeSet<Arc<str>>>,
+    workloads: BTreeMap<Arc<str>, BTreeSet<Workload>>,
+    backends: BTreeMap<(Arc<str>, Arc<str>), BTreeSet<Workload>>,
+    /// Who dialled whom, by the clients' own reports.
+    dialled: BTreeSet<(Workload, Workload)>,
+}
+
+impl Names {
+    fn of(rows: &[ReportedEdge]) -> Names {
+        let mut names = Names::default();
+        for row in rows {
+            let workload = Workload::from(&row.reporter);
+            names.identities.entry(workload.clone()).or_default().insert(row.reporter_identity.clone());
+            names.workloads.entry(row.reporter_identity.clone()).or_default().insert(workload.clone());
+            let Some(peer) = &row.edge.key.peer else { continue };
+            names.dialled.insert((workload, peer.into()));
+            if let Some(service) = &row.edge.key.service {
+                let service = (service.namespace.clone(), service.name.clone());
+                names.backends.entry(service).or_default().insert(peer.into());
+            }
+        }
+        names
+    }
+
+    fn identities(&self, party: &Party) -> BTreeSet<Arc<str>> {
+        match party {
+            Party::Workload(workload) => self.identities.get(workload).cloned().unwrap_or_default(),
+            Party::Identity(identity) => [identity.clone()].into(),
+            Party::Service { .. } | Party::Unknown => BTreeSet::new(),
+        }
+    }
+
+    fn first_identity(&self, party: &Party) -> Option<Arc<str>> {
+        self.identities(party).into_iter().next()
+    }
+
+    /// Who connected, by the identity that the server verified. Workloads may share one: then the one that says it dialled.
+    fn client_of(&self, row: &ReportedEdge) -> Party {
+        let Security::Verified(identity) = &row.edge.key.security else { return Party::Unknown };
+        let Some(candidates) = self.workloads.get(identity) else { return Party::Identity(identity.clone()) };
+        let server = Workload::from(&row.reporter);
+        let mut dialled =
+            candidates.iter().filter(|client| self.dialled.contains(&((*client).clone(), server.clone())));
+        match (dialled.next(), candidates.iter().next(), candidates.len()) {
+            (Some(client), _, _) | (None, Some(client), 1) => Party::Workload(client.clone()),
+            _ => Party::Identity(identity.clone()),
+        }
+    }
+
+    /// Who was dialled. A failure before an endpoint was chosen belongs to the workload behind the Service, if it is one.
+    fn server_of(&self, row: &ReportedEdge) -> Party {
+        if let Some(peer) = &row.edge.key.peer {
+            return Party::Workload(peer.into());
+        }
+        let Some(service) = &row.edge.key.service else { return Party::Unknown };
+        let backends = self.backends.get(&(service.namespace.clone(), service.name.clone()));
+        match backends.and_then(|backends| backends.iter().next().filter(|_| backends.len() == 1)) {
+            Some(workload) => Party::Workload(workload.clone()),
+            None => Party::Service { namespace: service.namespace.clone(), name: service.name.clone() },
+        }
+    }
+}
+
+fn is_verified(row: &ReportedEdge) -> bool {
+    matches!(row.edge.key.security, Security::Verified(_))
+}
+
+/// Rows are made when a peer is set up; an edge is one only after something went over it.
+fn carried_anything(row: &ReportedEdge) -> bool {
+    row.total_requests + row.edge.tcp_opened + row.edge.bytes_read + row.edge.bytes_written > 0
+}
+
+/// A pod's connection to itself never reaches a wire: the proxy dials it over loopback, in plaintext, by design.
+fn stays_in_pod(row: &ReportedEdge) -> bool {
+    matches!(&row.edge.key.security, Security::None(reason) if &**reason == "loopback")
+}
+
+/// Proxies report every few seconds; one that was silent this long is gone.
+const STALE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;
