@@ -80,7 +80,7 @@ proptest! {
     #[test]
     fn equal_content_has_an_equal_version_and_other_content_another((_, a) in state(), (_, b) in state()) {
         let of = |state: &State| version(&state.into());
-        prop_assert_eq!(of(&a), of(&a.clone()));
+        prop_assert_eq!(of(&a), of(&a));
         prop_assert_eq!(of(&a) == of(&b), a == b);
         prop_assert_ne!(of(&a), 0);
     }

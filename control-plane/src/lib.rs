@@ -22,6 +22,10 @@ mod peer;
 mod publish;
 mod serve;
 mod telemetry;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use app::{Error, run};

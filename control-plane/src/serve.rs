@@ -18,10 +18,11 @@ use minimesh_identity::{SpiffeId, peer_id};
 use minimesh_runtime::drain;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tonic::codegen::http::Request;
 use tonic::service::Routes;
 use tower::ServiceExt;
@@ -60,22 +61,25 @@ impl Server {
                         self.metrics.handshakes_failed.increment();
                         continue;
                     };
-                    let server = self.clone();
-                    tokio::spawn(async move {
-                        let handshake = server.handshake(stream, address).await;
-                        drop(permit);
-                        if let Some((stream, peer)) = handshake {
-                            server.serve(stream, peer).await;
-                        }
-                    });
+                    // Delays nothing if it fails.
+                    let _ = stream.set_nodelay(true);
+                    tokio::spawn(self.clone().connection(stream, address, Some(permit)));
                 }
                 Err(error) => accept_failed(&error).await,
             }
         }
     }
 
-    async fn handshake(&self, stream: TcpStream, address: SocketAddr) -> Option<(impl Io + use<>, Peer)> {
-        let _ = stream.set_nodelay(true);
+    /// One connection, from its first byte to its end.
+    pub(crate) async fn connection(self, stream: impl Io, address: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
+        let handshake = self.handshake(stream, address).await;
+        drop(permit);
+        if let Some((stream, peer)) = handshake {
+            self.serve(stream, peer).await;
+        }
+    }
+
+    async fn handshake<S: Io>(&self, stream: S, address: SocketAddr) -> Option<(TlsStream<S>, Peer)> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls.borrow()));
         let shaken = timeout(HANDSHAKE, acceptor.accept(stream)).await;
         let tls = match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -98,7 +102,7 @@ impl Server {
     }
 
     /// Serves one connection. At its age it is told to go away, and Watch streams end in good order.
-    pub(crate) async fn serve(self, stream: impl Io, peer: Peer) {
+    async fn serve(self, stream: impl Io, peer: Peer) {
         let _open = Open::new(&self.metrics.connections);
         let (age, aged) = watch::channel(false);
         let service = with_peer(self.routes, peer.clone(), ConnectionAge(aged));

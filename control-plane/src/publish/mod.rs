@@ -41,8 +41,9 @@ pub(crate) struct Publisher {
 #[error("the manifests have not been read completely yet")]
 pub(crate) struct Unready;
 
+/// What the task is asked.
 #[derive(Debug)]
-enum Command {
+pub(crate) enum Command {
     PodByToken { sha256: [u8; 32], reply: oneshot::Sender<Option<PodInfo>> },
     PodOf { subscriber: Subscriber, reply: oneshot::Sender<Option<PodInfo>> },
     Subscribe { question: Question, reply: oneshot::Sender<Latest> },
@@ -62,6 +63,12 @@ impl Publisher {
         let state = State { index, trust, tokens, answers, synced, metrics };
         tokio::spawn(state.run(receiver, events));
         Publisher { commands, synced: is_synced }
+    }
+
+    /// A handle of a task that the test runs.
+    #[cfg(test)]
+    pub(crate) fn of(commands: mpsc::Sender<Command>) -> Publisher {
+        Publisher { commands, synced: watch::channel(true).1 }
     }
 
     /// Whether the first complete list is in.

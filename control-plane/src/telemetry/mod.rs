@@ -10,6 +10,8 @@ mod ring;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::edge as an_edge;
 
 use std::sync::Arc;
 use std::time::Duration;
