@@ -12,14 +12,16 @@
 //! A request takes no lock, crosses no channel and spawns nothing; whatever needs one of these belongs to `control`.
 
 pub mod control;
+pub mod error;
 pub mod metrics;
 pub mod redirect;
+pub mod worker;
 
-#[allow(dead_code, unused_imports)] // its users follow
 mod detect;
-#[allow(dead_code)]
-pub mod error;
-#[allow(dead_code, unused_imports)] // its users follow
 mod http;
-#[allow(dead_code, unused_imports)] // its users follow
+mod inbound;
 mod io;
+mod net;
+mod outbound;
+
+pub use net::Origin;

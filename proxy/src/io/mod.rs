@@ -9,6 +9,6 @@ mod stream;
 mod tls;
 
 pub(crate) use buffer::{BULK, Buffer, USUAL, trim};
-pub(crate) use relay::{RelayEnd, Relayed, Watcher, relay};
+pub(crate) use relay::{RelayEnd, Watcher, relay};
 pub(crate) use stream::Stream;
 pub(crate) use tls::{HandshakeError, Session, Tls};

@@ -20,29 +20,24 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// Inside mesh TLS.
     Tls(Box<Tls>),
+    /// Moved elsewhere.
+    Closed,
 }
 
 impl Stream {
-    pub(crate) fn tcp(&self) -> &TcpStream {
+    /// The socket, where there is one.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Stream::Plain(tcp) => tcp,
-            Stream::Tls(tls) => tls.tcp(),
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(tls) => Some(tls.tcp()),
+            Stream::Closed => None,
         }
     }
 
     pub(crate) fn tls(&self) -> Option<&Tls> {
         match self {
-            Stream::Plain(_) => None,
+            Stream::Plain(_) | Stream::Closed => None,
             Stream::Tls(tls) => Some(tls),
-        }
-    }
-
-    /// Ready when `poll_fill` is worth trying. Holds no buffer.
-    #[inline]
-    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Stream::Plain(tcp) => tcp.poll_read_ready(cx),
-            Stream::Tls(tls) => tls.poll_readable(cx),
         }
     }
 
@@ -58,6 +53,7 @@ impl Stream {
         match self {
             Stream::Plain(tcp) => poll_read(tcp, cx, buffer, size),
             Stream::Tls(tls) => tls.poll_fill(cx, buffer, size),
+            Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -67,6 +63,7 @@ impl Stream {
         match self {
             Stream::Plain(tcp) => poll_write(tcp, cx, data, at),
             Stream::Tls(tls) => tls.poll_send(cx, data, at),
+            Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -75,13 +72,8 @@ impl Stream {
         match self {
             Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Stream::Tls(tls) => tls.poll_finish(cx),
+            Stream::Closed => Poll::Ready(Ok(())),
         }
-    }
-
-    /// Waits until there is something to read, holding no buffer.
-    #[inline]
-    pub(crate) async fn readable(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_readable(cx)).await
     }
 
     #[inline]
@@ -107,7 +99,7 @@ impl Stream {
     /// Drops the connection with an RST: the peer must not take what it got for complete.
     pub(crate) fn reset(self) {
         // Without the option the peer sees a FIN, which is all that can still be done.
-        let _ = self.tcp().set_zero_linger();
+        let _ = self.tcp().map(TcpStream::set_zero_linger);
     }
 
     /// Whether an idle connection in a pool can still be used: nothing has come but TLS housekeeping (tickets).

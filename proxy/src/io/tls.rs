@@ -9,6 +9,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustls::HandshakeKind;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
@@ -132,21 +133,21 @@ impl Tls {
         }
     }
 
+    /// Whether the session was resumed from a ticket.
+    pub(crate) fn is_resumed(&self) -> bool {
+        let kind = match &self.session {
+            Session::Client(session) => session.handshake_kind(),
+            Session::Server(session) => session.handshake_kind(),
+        };
+        kind == Some(HandshakeKind::Resumed)
+    }
+
     /// The chain that the peer presented, in this handshake or the one that is resumed.
     pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         match &self.session {
             Session::Client(session) => session.peer_certificates(),
             Session::Server(session) => session.peer_certificates(),
         }
-    }
-
-    /// Ready when there are bytes, decrypted or not. Holds no buffer.
-    #[inline]
-    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.plain.is_empty() && self.incoming.is_empty() && !self.ended {
-            return self.tcp.poll_read_ready(cx);
-        }
-        Poll::Ready(Ok(()))
     }
 
     pub(super) fn poll_fill(

@@ -55,10 +55,6 @@ impl Alarm {
         self.armed = false;
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-
     fn poll_passed(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = self.deadline else { return false };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));

@@ -65,8 +65,6 @@ pub(crate) struct ResponseHead {
     /// With the empty line.
     pub(crate) len: usize,
     pub(crate) status: u16,
-    /// Of HTTP/1.x.
-    pub(crate) minor: u8,
     pub(crate) framing: Framing,
     /// The server takes another request on this connection.
     pub(crate) keep_alive: bool,
@@ -179,7 +177,6 @@ pub(crate) fn parse_response(
     Ok(Some(ResponseHead {
         len,
         status,
-        minor,
         framing,
         keep_alive: keep_alive && !connection.close && framing != Framing::Close,
         cuts,

@@ -1,0 +1,239 @@
+//! One request over one upstream connection, as both proxies do it.
+//!
+//! The caller chose the upstream connection and says what each head gains and loses; here is the order of events, the clock,
+//! and what a failure proves.
+
+use std::time::Duration;
+
+use minimesh_identity::PeerError;
+use minimesh_route::HeaderEdits;
+use tokio::time::Instant;
+
+use super::h1::{
+    Body, Broken, Conn, Exchange, Failure, Framing, Guard, HeadError, Method, RequestHead, ResponseHead, Strip,
+    Transfer,
+};
+use crate::error::{Error, Kind, Retry, Side};
+
+/// What happens to the heads on their way.
+pub(crate) struct Passage<'a> {
+    /// A route's edits.
+    pub(crate) request: &'a HeaderEdits,
+    /// A route's edits.
+    pub(crate) response: &'a HeaderEdits,
+    /// A line that names the verified client, with its CRLF; empty where there is none.
+    pub(crate) client_id: &'a [u8],
+    /// Whether the server is a proxy of ours, known by its certificate.
+    pub(crate) mesh: bool,
+    /// The client's connection is to end with this response.
+    pub(crate) close: bool,
+    /// Largest response head.
+    pub(crate) limit: usize,
+}
+
+/// A request that was answered.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    pub(crate) status: u16,
+    /// Time that this proxy took of the latency.
+    pub(crate) added: Duration,
+    /// Bytes of the request, as sent on.
+    pub(crate) sent: u64,
+    /// Bytes of the response, as sent on.
+    pub(crate) received: u64,
+    /// The client's connection can serve another request.
+    pub(crate) keep_down: bool,
+    /// The server's connection can serve another request.
+    pub(crate) keep_up: bool,
+    /// Both connections are now a tunnel.
+    pub(crate) tunnel: bool,
+}
+
+/// A request that was not answered, or not to its end.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// The status that was already sent on; the client's connection must be reset.
+    pub(crate) answered: Option<u16>,
+    /// Nothing was consumed that a repetition would need.
+    pub(crate) repeatable: bool,
+}
+
+/// Takes the request at the front of `down.buffer` to `up` and its response back.
+pub(crate) async fn forward(
+    down: &mut Conn,
+    up: &mut Conn,
+    head: &RequestHead,
+    passage: &Passage<'_>,
+    guard: Guard<'_>,
+) -> Result<Forwarded, Failed> {
+    let began = Instant::now();
+    let request = match begin_request(down, head, passage) {
+        Ok(request) => request,
+        Err(error) => return Err(Failed { error, answered: None, repeatable: false }),
+    };
+    let mut exchange = Exchange::new(down, up, guard, request, passage.limit);
+    exchange.begin().await;
+    let sent = Instant::now();
+
+    let strip = if passage.mesh { Strip::Nothing } else { Strip::Own };
+    let response = match response_head(&mut exchange, head, strip).await {
+        Ok(response) => response,
+        Err(failure) => return Err(unanswered(failure, &exchange)),
+    };
+    let received = Instant::now();
+    if let Some(error) = not_delivered(&exchange, &response, passage) {
+        let repeatable = exchange.request().is_repeatable();
+        return Err(Failed { error, answered: None, repeatable });
+    }
+    let plan = match Plan::of(head, &response, passage) {
+        Ok(plan) => plan,
+        Err(failure) => return Err(unanswered(failure, &exchange)),
+    };
+    let mut answer = match begin_response(&exchange, head, &response, passage, &plan) {
+        Ok(answer) => answer,
+        Err(failure) => return Err(unanswered(failure, &exchange)),
+    };
+    exchange.respond_first(&mut answer).await;
+    let added = (sent - began) + received.elapsed();
+
+    if let Err(failure) = exchange.respond(&mut answer).await {
+        let error = error_of(failure);
+        return Err(Failed { error, answered: Some(response.status), repeatable: false });
+    }
+    answer.let_go(&mut exchange.up.buffer);
+    let uploaded = plan.tunnel || exchange.request().is_done() || {
+        // an early response: the server may still take the rest, else both connections end
+        plan.keep_down && response.keep_alive && exchange.finish_upload().await.is_ok()
+    };
+    let sent = exchange.request().moved();
+    exchange.let_go();
+    Ok(Forwarded {
+        status: response.status,
+        added,
+        sent,
+        received: answer.moved(),
+        keep_down: plan.keep_down && uploaded,
+        keep_up: response.keep_alive && uploaded && exchange.up.buffer.is_empty(),
+        tunnel: plan.tunnel,
+    })
+}
+
+/// What becomes of the connections after a response.
+struct Plan {
+    tunnel: bool,
+    keep_down: bool,
+    /// The client does not know chunks.
+    payload_only: bool,
+}
+
+impl Plan {
+    fn of(head: &RequestHead, response: &ResponseHead, passage: &Passage<'_>) -> Result<Plan, Failure> {
+        if response.status == 101 && !head.upgrade {
+            return Err(Failure::UpstreamMalformed(HeadError::Malformed("upgrade that nobody asked for")));
+        }
+        let connected = head.method == Method::Connect && (200..300).contains(&response.status);
+        let tunnel = connected || response.status == 101;
+        let payload_only = head.minor == 0 && response.framing == Framing::Chunked;
+        let keep_down =
+            head.keep_alive && !passage.close && !tunnel && !payload_only && response.framing != Framing::Close;
+        Ok(Plan { tunnel, keep_down, payload_only })
+    }
+}
+
+fn begin_request(down: &Conn, head: &RequestHead, passage: &Passage<'_>) -> Result<Transfer, Error> {
+    let connection: &[u8] = match (head.upgrade, head.minor) {
+        (true, _) => b"connection: upgrade\r\n",
+        // so that the next hop keeps its connection, whatever the client does with its own
+        (false, 0) => b"connection: keep-alive\r\n",
+        (false, _) => b"",
+    };
+    let extra = [connection, passage.client_id];
+    let extra = if extra.iter().all(|line| line.is_empty()) { &[] } else { extra.as_slice() };
+    Transfer::new(&down.buffer, head.len, &head.cuts, passage.request, extra, Body::new(head.framing))
+        .map_err(|_| Error::new(Kind::BadRequest, Side::Downstream).because("malformed chunk"))
+}
+
+fn begin_response(
+    exchange: &Exchange<'_>,
+    head: &RequestHead,
+    response: &ResponseHead,
+    passage: &Passage<'_>,
+    plan: &Plan,
+) -> Result<Transfer, Failure> {
+    let connection: &[&[u8]] = match (response.status, head.minor) {
+        (101, _) => &[b"connection: upgrade\r\n"],
+        _ if plan.tunnel => &[],
+        (_, 0) if plan.keep_down => &[b"connection: keep-alive\r\n"],
+        _ if plan.keep_down => &[],
+        _ => &[b"connection: close\r\n"],
+    };
+    let make = if plan.payload_only { Transfer::payload_only } else { Transfer::new };
+    let body = Body::new(response.framing);
+    make(&exchange.up.buffer, response.len, &response.cuts, passage.response, connection, body)
+        .map_err(|_: Broken| Failure::UpstreamMalformed(HeadError::Malformed("chunk")))
+}
+
+/// The final response head, or 101; interim ones are passed on, though not to HTTP/1.0.
+async fn response_head(exchange: &mut Exchange<'_>, head: &RequestHead, strip: Strip) -> Result<ResponseHead, Failure> {
+    loop {
+        let response = exchange.response_head(head, strip).await?;
+        match (response.is_interim(), head.minor) {
+            (false, _) => return Ok(response),
+            (true, 0) => exchange.skip(&response),
+            (true, _) => exchange.interim(&response).await?,
+        }
+    }
+}
+
+/// The far proxy's word, believed over mTLS only, that the request did not reach its application.
+fn not_delivered(exchange: &Exchange<'_>, response: &ResponseHead, passage: &Passage<'_>) -> Option<Error> {
+    if !passage.mesh {
+        return None;
+    }
+    let head = &exchange.up.buffer.bytes()[..response.len];
+    if response.mesh_error(head) != Some(Kind::NotDelivered.row().code.as_bytes()) {
+        return None;
+    }
+    let cause = super::h1::Lines::new(head).first("minimesh-cause").and_then(Kind::from_code);
+    let mut error = Error::new(cause.unwrap_or(Kind::NotDelivered), Side::Upstream);
+    error.retry = Retry::OtherEndpoint;
+    Some(error.because("the far proxy did not pass the request on"))
+}
+
+fn unanswered(failure: Failure, exchange: &Exchange<'_>) -> Failed {
+    Failed { error: error_of(failure), answered: None, repeatable: exchange.request().is_repeatable() }
+}
+
+fn error_of(failure: Failure) -> Error {
+    match failure {
+        Failure::ClientGone => Error::new(Kind::ClientClosed, Side::Downstream),
+        Failure::ClientMalformed => Error::new(Kind::BadRequest, Side::Downstream).because("malformed chunk"),
+        Failure::Stopped => Error::new(Kind::DrainForced, Side::Internal),
+        Failure::TimedOut => Error::new(Kind::RequestTimeout, Side::Upstream),
+        Failure::Upstream(error) => {
+            refused_by_peer(&error).unwrap_or(Error::new(Kind::UpstreamClosed, Side::Upstream)).because(error)
+        }
+        Failure::UpstreamEnded { unread: true } => {
+            Error::new(Kind::NotDelivered, Side::Upstream).because("close_notify before the response")
+        }
+        Failure::UpstreamEnded { unread: false } => {
+            Error::new(Kind::UpstreamClosed, Side::Upstream).because("ended before the response did")
+        }
+        Failure::UpstreamMalformed(HeadError::Malformed(what)) => {
+            Error::new(Kind::UpstreamMalformed, Side::Upstream).because(what)
+        }
+        Failure::UpstreamMalformed(HeadError::TooLarge) => {
+            Error::new(Kind::UpstreamMalformed, Side::Upstream).because("response head too large")
+        }
+    }
+}
+
+/// In TLS 1.3 a client learns from its first read that the server refused its certificate: then nothing was delivered.
+fn refused_by_peer(error: &std::io::Error) -> Option<Error> {
+    let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    match PeerError::from_rustls(tls)? {
+        refused @ PeerError::Refused(_) => Some(Error::new(Kind::of_peer(&refused), Side::Upstream)),
+        _ => None,
+    }
+}

@@ -1,0 +1,245 @@
+//! HTTP/1 of peers: the life of one request on its way to the application.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::SystemTime;
+
+use minimesh_api::model::{Direction, EdgeProtocol};
+use minimesh_route::HeaderEdits;
+use tokio::time::Instant;
+
+use super::authorize::Permit;
+use super::port::Port;
+use super::{count, tcp};
+use crate::error::{Answer, Error, Kind, Side, render};
+use crate::http::h1::{Alarm, Body, Conn, Guard, HeadError, Method, RequestHead};
+use crate::http::{Failed, Next, Passage, forward, linger, next_request};
+use crate::io::{Buffer, Tls};
+use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal};
+use crate::worker::Worker;
+
+/// A connection of a peer that carries HTTP/1.
+struct Client<'a> {
+    worker: &'a Rc<Worker>,
+    permit: &'a Permit,
+    conn: Conn,
+    /// `l5d-client-id: …` of an authenticated peer.
+    client_id: Vec<u8>,
+    /// Credentials generation by which its certificate was judged last.
+    judged: u64,
+    alarm: Alarm,
+    counted: Counted,
+}
+
+/// Counts the connection as open while it lives.
+struct Counted {
+    cells: Arc<EdgeCells>,
+    opened: Instant,
+}
+
+/// What follows a request.
+enum After {
+    /// The next request.
+    Next,
+    /// The peer was told that the connection ends.
+    Linger,
+    /// Nothing that the peer got may count as complete.
+    Reset,
+    /// The connection has become a tunnel to the application.
+    Tunnel(Conn),
+}
+
+static NO_EDITS: HeaderEdits = HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
+
+/// Serves one connection of a peer; `app`: a connection to the application that is open already.
+pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: Option<Conn>) {
+    if let Some(app) = app {
+        permit.port().keep(app);
+    }
+    let mut client = Client {
+        worker,
+        permit: &permit,
+        conn,
+        client_id: permit.identity().map(|id| format!("l5d-client-id: {id}\r\n").into_bytes()).unwrap_or_default(),
+        judged: worker.generation(),
+        alarm: Alarm::default(),
+        counted: Counted::new(permit.port().cells(worker, EdgeProtocol::Http, permit.identity())),
+    };
+    let end_idle = || worker.closing.get() || worker.leaving.get() || !permit.holds(worker);
+    loop {
+        let head = match next_request(&mut client.conn, worker.head_limit, end_idle).await {
+            Next::Request(head) => head,
+            // with close_notify: what the peer sends from now on is not delivered, and it knows
+            Next::End => return client.conn.stream.close().await,
+            Next::Refused(error) => return Box::pin(client.refuse_head(error)).await,
+        };
+        worker.connections.note_activity();
+        match client.handle(&head).await {
+            After::Next => client.conn.buffer.release(),
+            After::Linger => return Box::pin(linger(client.conn)).await,
+            After::Reset => return client.conn.stream.reset(),
+            After::Tunnel(app) => {
+                let cells = Arc::clone(&client.counted.cells);
+                return Box::pin(tcp::tunnel(worker, &permit, &cells, client.conn, app)).await;
+            }
+        }
+    }
+}
+
+/// Tells a peer that is not let in.
+pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, mut conn: Conn, refusal: Refusal) {
+    worker.cells.refused(refusal);
+    port.cells(worker, EdgeProtocol::Http, None).denied();
+    let error = Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word()).at(port.address);
+    count(worker, &error);
+    let mut out = Buffer::default();
+    render(error.kind, answer(&[], Method::Other, true), &mut out);
+    if conn.stream.send(out.bytes()).await.is_ok() {
+        Box::pin(linger(conn)).await;
+    }
+}
+
+impl Client<'_> {
+    /// The life of one inbound request.
+    async fn handle(&mut self, head: &RequestHead) -> After {
+        let began = Instant::now();
+        match self.run(head, began).await {
+            Ok(after) => after,
+            Err(failed) => Box::pin(self.refuse(head, failed, began)).await,
+        }
+    }
+
+    async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
+        let (worker, permit) = (self.worker, self.permit);
+        self.authorize().map_err(untouched)?;
+        let port = permit.port();
+        // held before the body is read: where the application is absent, nothing of the request is consumed
+        let mut app = match poll_fn(|cx| Poll::Ready(port.reuse(cx))).await {
+            Some(app) => app,
+            None => {
+                let waited = Instant::now();
+                let dialled = Box::pin(port.dial(worker)).await;
+                worker.cells.pool_wait(waited.elapsed());
+                dialled.map_err(untouched)?
+            }
+        };
+        let passage = Passage {
+            request: &NO_EDITS,
+            response: &NO_EDITS,
+            client_id: &self.client_id,
+            mesh: false,
+            close: worker.closing.get() || worker.leaving.get() || !permit.holds(worker),
+            limit: worker.head_limit,
+        };
+        let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
+        let forwarded = forward(&mut self.conn, &mut app, head, &passage, guard).await?;
+        let cells = &self.counted.cells;
+        let class = if forwarded.status >= 500 { Classification::Failure } else { Classification::Success };
+        cells.request();
+        cells.read(forwarded.sent);
+        cells.written(forwarded.received);
+        cells.response(forwarded.status, class, began.elapsed(), forwarded.added);
+        if forwarded.tunnel {
+            return Ok(After::Tunnel(app));
+        }
+        if forwarded.keep_up {
+            port.keep(app);
+        }
+        Ok(if forwarded.keep_down { After::Next } else { After::Linger })
+    }
+
+    /// Policy may have turned, and the peer's certificate may have run out, since the last request.
+    fn authorize(&mut self) -> Result<(), Error> {
+        if !self.permit.holds(self.worker) {
+            return Err(Error::new(Kind::PolicyDenied, Side::Policy));
+        }
+        let generation = self.worker.generation();
+        if let (Some(tls), true) = (self.conn.stream.tls(), generation != self.judged) {
+            let credentials = self.worker.credentials()?;
+            credentials
+                .check_client(Tls::peer_certificates(tls), SystemTime::now())
+                .map_err(|error| Error::new(Kind::of_peer(&error), Side::Downstream).because(error))?;
+            self.judged = generation;
+        }
+        Ok(())
+    }
+
+    /// Tells the peer what went wrong. A proxy of ours that reads `not_delivered` sends the request elsewhere.
+    async fn refuse(&mut self, head: &RequestHead, failed: Failed, began: Instant) -> After {
+        let worker = self.worker;
+        count(worker, &failed.error);
+        let row = failed.error.kind.row();
+        let cells = &self.counted.cells;
+        cells.request();
+        if failed.error.kind == Kind::PolicyDenied {
+            cells.denied();
+            worker.cells.refused(Refusal::PolicyDenied);
+        }
+        let status = failed.answered.unwrap_or(row.status);
+        let class = match status >= 500 || failed.answered.is_some() {
+            true => Classification::Failure,
+            false => Classification::Success,
+        };
+        cells.response(status, class, began.elapsed(), Default::default());
+        if failed.answered.is_some() || failed.error.kind == Kind::ClientClosed {
+            return After::Reset;
+        }
+        let mut body = Body::new(head.framing);
+        let whole = failed.repeatable && head.keep_alive && head.minor == 1 && row.status != 403;
+        let rest = match body.take(self.conn.buffer.bytes().get(head.len..).unwrap_or_default()) {
+            Ok(taken) if whole && body.is_done() => Some(head.len + taken),
+            _ => None,
+        };
+        let not_sent = failed.error.retry == crate::error::Retry::OtherEndpoint;
+        let bytes = if failed.repeatable { &self.conn.buffer.bytes()[..head.len] } else { &[] };
+        let mut answer = answer(bytes, head.method, rest.is_none());
+        answer.not_delivered = not_sent && self.permit.identity().is_some();
+        let mut out = Buffer::default();
+        render(failed.error.kind, answer, &mut out);
+        match (self.conn.stream.send(out.bytes()).await, rest) {
+            (Ok(()), Some(rest)) => {
+                self.conn.buffer.consume(rest);
+                After::Next
+            }
+            _ => After::Linger,
+        }
+    }
+
+    /// Nothing behind a refused head can be trusted: the connection ends.
+    async fn refuse_head(mut self, error: HeadError) {
+        let (kind, what) = match error {
+            HeadError::TooLarge => (Kind::HeadTooLarge, "head too large"),
+            HeadError::Malformed(what) => (Kind::BadRequest, what),
+        };
+        count(self.worker, &Error::new(kind, Side::Downstream).because(what));
+        let mut out = Buffer::default();
+        render(kind, answer(&[], Method::Other, true), &mut out);
+        if self.conn.stream.send(out.bytes()).await.is_ok() {
+            linger(self.conn).await;
+        }
+    }
+}
+
+fn answer(head: &[u8], method: Method, close: bool) -> Answer<'_> {
+    Answer { head, head_only: method == Method::Head, close, hop: Direction::Inbound, not_delivered: false }
+}
+
+/// Failed before anything of the request was consumed.
+fn untouched(error: Error) -> Failed {
+    Failed { error, answered: None, repeatable: true }
+}
+
+impl Counted {
+    fn new(cells: Arc<EdgeCells>) -> Counted {
+        cells.opened();
+        Counted { cells, opened: Instant::now() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.cells.closed(CloseReason::Clean, self.opened.elapsed());
+    }
+}

@@ -1,0 +1,151 @@
+//! Connections of peers, on their way to the application.
+//!
+//! `serve` is the life of one of them: where to, what it is, who it is, whether it may, then `http` or `tcp`. Nothing reaches
+//! the application without a `Permit`, which only `authorize` makes.
+
+mod authorize;
+mod first;
+mod http;
+mod port;
+mod tcp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use minimesh_api::model::{Direction, EdgeProtocol, Protocol};
+use minimesh_identity::{Alpn, PeerError, SpiffeId};
+use rustls::server::UnbufferedServerConnection;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::error::{Error, Kind, Side};
+use crate::http::h1::Conn;
+use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
+use crate::metrics::{Detected, Handshake, Refusal};
+use crate::net::Refused;
+use crate::outbound::log;
+use crate::worker::Worker;
+
+use first::First;
+use port::Port;
+pub(crate) use port::Ports;
+
+/// A handshake takes milliseconds; this is for overload, and an end for those who never finish.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The life of one connection of a peer.
+pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr) {
+    let address = match worker.place.inbound(&tcp) {
+        Ok(address) => address,
+        Err(refused) => {
+            worker.cells.refused(match refused {
+                Refused::Loop => Refusal::Loop,
+                Refused::NotOurAddress => Refusal::NotOurAddress,
+            });
+            return Stream::Plain(tcp).reset();
+        }
+    };
+    let mut conn = Conn { stream: Stream::Plain(tcp), buffer: Buffer::default() };
+    let Some(port) = worker.ports.get(worker, address).await else {
+        worker.cells.refused(Refusal::PolicyDenied);
+        return conn.stream.reset();
+    };
+    let plaintext = authorize::allows_plaintext(worker, &port, peer.ip());
+    let (first, app) = Box::pin(first::first(worker, &port, &mut conn, plaintext)).await;
+    worker.cells.detected(Direction::Inbound, detected(&first));
+    match first {
+        First::Mesh => Box::pin(mesh(worker, &port, conn, peer.ip())).await,
+        First::Silent => {}
+        First::Failed(error) => {
+            count(worker, &error);
+            conn.stream.reset();
+        }
+        First::Http1 | First::Other | First::Server | First::ForeignTls => {
+            bare(worker, &port, conn, peer.ip(), &first, app).await;
+        }
+    }
+}
+
+/// A connection with the mesh's TLS: handshake, identity, permit.
+async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, peer: IpAddr) {
+    let (conn, identity, alpn) = match terminate(worker, conn).await {
+        Ok(terminated) => terminated,
+        Err(error) => {
+            worker.cells.refused(Refusal::Tls);
+            return count(worker, &error);
+        }
+    };
+    let permit = match authorize::connection(worker, port, peer, Some(identity)) {
+        Ok(permit) => permit,
+        Err(refusal) if alpn == Alpn::Http => return http::deny(worker, port, conn, refusal).await,
+        Err(refusal) => return deny_bytes(worker, port, conn, refusal),
+    };
+    match alpn {
+        Alpn::Http => http::serve(worker, permit, conn, None).await,
+        Alpn::Raw => tcp::forward(worker, permit, conn, None).await,
+    }
+}
+
+/// A connection without it: as the policy says.
+async fn bare(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, peer: IpAddr, first: &First, app: Option<Conn>) {
+    let http = matches!(first, First::Http1) && matches!(port.protocol(), Protocol::Detect | Protocol::Http1);
+    match authorize::connection(worker, port, peer, None) {
+        Ok(permit) if http => http::serve(worker, permit, conn, app).await,
+        Ok(permit) => Box::pin(tcp::forward(worker, permit, conn, app)).await,
+        Err(refusal) if matches!(first, First::Http1) => http::deny(worker, port, conn, refusal).await,
+        Err(_) if matches!(first, First::ForeignTls) => deny_bytes(worker, port, conn, Refusal::ForeignTls),
+        Err(refusal) => deny_bytes(worker, port, conn, refusal),
+    }
+}
+
+/// The handshake, and who the peer is by the newest credentials.
+async fn terminate(worker: &Worker, conn: Conn) -> Result<(Conn, SpiffeId, Alpn), Error> {
+    let Stream::Plain(tcp) = conn.stream else {
+        return Err(Error::new(Kind::Internal, Side::Internal));
+    };
+    let config = worker.credentials()?.server_config();
+    let session = UnbufferedServerConnection::new(config)
+        .map_err(|error| Error::new(Kind::Internal, Side::Internal).because(error))?;
+    let handshake = Tls::handshake(tcp, Session::Server(session), conn.buffer);
+    let tls = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(tls)) => tls,
+        Ok(Err(HandshakeError::Tls(error))) => {
+            let kind = PeerError::from_rustls(&error).map_or(Kind::Internal, |error| Kind::of_peer(&error));
+            return Err(Error::new(kind, Side::Downstream).because(error));
+        }
+        Ok(Err(error)) => return Err(Error::new(Kind::TlsHandshakeFailed, Side::Downstream).because(error)),
+        Err(elapsed) => return Err(Error::new(Kind::TlsHandshakeFailed, Side::Downstream).because(elapsed)),
+    };
+    let judged = worker.credentials()?.check_client(tls.peer_certificates(), SystemTime::now());
+    let identity = judged.map_err(|error| Error::new(Kind::of_peer(&error), Side::Downstream).because(error))?;
+    let alpn = tls.alpn().and_then(Alpn::from_protocol).ok_or(Error::new(Kind::TlsNoProtocol, Side::Downstream))?;
+    worker.cells.handshake(Direction::Inbound, if tls.is_resumed() { Handshake::Resumed } else { Handshake::Full });
+    Ok((Conn { stream: Stream::Tls(tls), buffer: Buffer::default() }, identity, alpn))
+}
+
+/// Refuses what cannot be told why.
+fn deny_bytes(worker: &Worker, port: &Port, conn: Conn, refusal: Refusal) {
+    worker.cells.refused(refusal);
+    worker.cells.error(Direction::Inbound, Kind::PolicyDenied as usize);
+    port.cells(worker, EdgeProtocol::Tcp, None).denied();
+    debug!(reason = refusal.word(), port = port.address.port(), "refused");
+    conn.stream.reset();
+}
+
+fn count(worker: &Worker, error: &Error) {
+    worker.cells.error(Direction::Inbound, error.kind as usize);
+    log(error, Direction::Inbound);
+}
+
+fn detected(first: &First) -> Detected {
+    match first {
+        First::Failed(_) | First::Silent => Detected::Silent,
+        First::ForeignTls => Detected::Tls,
+        First::Http1 => Detected::Http1,
+        First::Mesh => Detected::Mesh,
+        First::Other => Detected::Opaque,
+        First::Server => Detected::ServerFirst,
+    }
+}

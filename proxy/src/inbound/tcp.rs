@@ -1,0 +1,67 @@
+//! Opaque connections of peers: bytes to the application and back, while the permit holds.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use minimesh_api::model::EdgeProtocol;
+use tokio::time::Instant;
+
+use super::authorize::Permit;
+use super::count;
+use crate::http::h1::Conn;
+use crate::io::{RelayEnd, Watcher, relay};
+use crate::metrics::{CloseReason, EdgeCells};
+use crate::worker::Worker;
+
+/// Carries an opaque connection to its end. The application is dialled at once: it may be the one that speaks first.
+pub(super) async fn forward(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: Option<Conn>) {
+    let app = match app {
+        Some(app) => app,
+        None => match permit.port().dial(worker).await {
+            Ok(app) => app,
+            Err(error) => {
+                count(worker, &error);
+                return conn.stream.reset();
+            }
+        },
+    };
+    let cells = permit.port().cells(worker, EdgeProtocol::Tcp, permit.identity());
+    tunnel(worker, &permit, &cells, conn, app).await;
+}
+
+/// Both connections become one, until both directions ended or the permit is taken back.
+pub(super) async fn tunnel(worker: &Rc<Worker>, permit: &Permit, cells: &Arc<EdgeCells>, down: Conn, up: Conn) {
+    let opened = Instant::now();
+    cells.opened();
+    let watcher = Incoming { worker, permit, cells };
+    let relayed = relay(down.stream, down.buffer, up.stream, up.buffer, &watcher).await;
+    let reason = match (relayed.end, &relayed.error) {
+        (RelayEnd::Complete, _) => CloseReason::Clean,
+        (RelayEnd::Stopped, _) if worker.stopped.get() => CloseReason::DrainForced,
+        (RelayEnd::Stopped, _) => CloseReason::Policy,
+        (RelayEnd::Reset, Some(error)) => CloseReason::of(error),
+        (RelayEnd::Reset, None) => CloseReason::Reset,
+    };
+    cells.closed(reason, opened.elapsed());
+}
+
+struct Incoming<'a> {
+    worker: &'a Worker,
+    permit: &'a Permit,
+    cells: &'a Arc<EdgeCells>,
+}
+
+impl Watcher for Incoming<'_> {
+    fn stopped(&self) -> bool {
+        self.worker.stopped.get() || !self.permit.holds(self.worker)
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.worker.connections.note_activity();
+        self.cells.read(bytes as u64);
+    }
+
+    fn received(&self, bytes: usize) {
+        self.cells.written(bytes as u64);
+    }
+}

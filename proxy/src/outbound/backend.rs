@@ -1,0 +1,173 @@
+//! A Service port as one worker sees it: its endpoints, and the choice among them.
+
+use std::cell::{OnceCell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use minimesh_api::model::{BackendKey, Direction, EdgeKey, EdgeProtocol, EndpointState, Endpoints, Security};
+use minimesh_balance::pick_p2c;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::endpoint::Endpoint;
+use crate::control::State;
+use crate::error::{Error, Kind, Side};
+use crate::metrics::{EdgeCells, EdgeLabels};
+use crate::worker::Worker;
+
+/// First state of a resource of an address inside the cluster.
+pub(super) const FIRST_STATE: Duration = Duration::from_secs(3);
+
+/// Attempts after the first.
+pub(super) const RETRIES: usize = 3;
+
+/// Endpoints of a Service port.
+pub(crate) struct Backend {
+    pub(crate) key: BackendKey,
+    receiver: RefCell<watch::Receiver<State<Arc<Endpoints>>>>,
+    list: RefCell<List>,
+    unsent: OnceCell<Arc<EdgeCells>>,
+}
+
+#[derive(Clone, Default)]
+struct List {
+    known: bool,
+    /// Those that are to be asked.
+    serving: Rc<[Rc<Endpoint>]>,
+    /// The others, whose connections and estimates are kept.
+    resting: Rc<[Rc<Endpoint>]>,
+}
+
+/// Endpoints that a request was already refused by.
+#[derive(Debug, Default)]
+pub(crate) struct Tried {
+    addresses: [Option<SocketAddr>; RETRIES],
+    count: usize,
+}
+
+impl Tried {
+    /// Counts a failed attempt; false: that was the last. `exclude`: not this endpoint again.
+    pub(crate) fn again(&mut self, exclude: Option<SocketAddr>) -> bool {
+        if self.count == RETRIES {
+            return false;
+        }
+        self.addresses[self.count] = exclude;
+        self.count += 1;
+        true
+    }
+
+    fn contains(&self, address: SocketAddr) -> bool {
+        self.addresses.contains(&Some(address))
+    }
+}
+
+impl Backend {
+    pub(crate) async fn new(worker: &Worker, key: &BackendKey) -> Rc<Backend> {
+        let mut receiver = worker.control.endpoints(key).await;
+        receiver.mark_changed();
+        Rc::new(Backend {
+            key: key.clone(),
+            receiver: RefCell::new(receiver),
+            list: RefCell::default(),
+            unsent: OnceCell::new(),
+        })
+    }
+
+    /// Picks an endpoint, by two random choices and their loads.
+    pub(crate) async fn pick(&self, worker: &Worker, tried: &Tried) -> Result<Rc<Endpoint>, Error> {
+        let mut list = self.current(worker);
+        if !list.known {
+            Box::pin(self.first_state()).await?;
+            list = self.current(worker);
+        }
+        let serving = &list.serving;
+        let now = Instant::now().into_std();
+        let picked = pick_p2c(serving.len(), |index| &serving[index].slot, now, &mut worker.random.borrow_mut());
+        match picked.map(|index| &serving[index]) {
+            Some(endpoint) if !tried.contains(endpoint.address) => Ok(Rc::clone(endpoint)),
+            // chosen before: the least loaded of the others
+            _ => serving
+                .iter()
+                .filter(|endpoint| !tried.contains(endpoint.address))
+                .min_by(|a, b| a.slot.load(now).total_cmp(&b.slot.load(now)))
+                .cloned()
+                .ok_or(Error::new(Kind::NoEndpoints, Side::Internal)),
+        }
+    }
+
+    /// Whether there is another endpoint to ask.
+    pub(crate) fn has_other(&self, worker: &Worker, endpoint: &Endpoint) -> bool {
+        self.current(worker).serving.iter().any(|other| other.address != endpoint.address)
+    }
+
+    /// Where requests are counted that found no endpoint.
+    pub(crate) fn unsent_cells(&self, worker: &Worker) -> &Arc<EdgeCells> {
+        self.unsent.get_or_init(|| {
+            let key = EdgeKey {
+                direction: Direction::Outbound,
+                protocol: EdgeProtocol::Http,
+                service: Some(self.key.clone()),
+                peer: None,
+                port: self.key.port,
+                security: Security::None("not_sent".into()),
+            };
+            worker.control.metrics().edge(key, EdgeLabels::default())
+        })
+    }
+
+    /// All endpoints, for housekeeping.
+    pub(super) fn sweep(&self) {
+        let list = self.list.borrow().clone();
+        list.serving.iter().chain(list.resting.iter()).for_each(|endpoint| endpoint.sweep());
+    }
+
+    /// The state in force. Endpoints that stay keep their connections and estimates.
+    fn current(&self, worker: &Worker) -> List {
+        let mut receiver = self.receiver.borrow_mut();
+        if receiver.has_changed().unwrap_or(false) {
+            let state = receiver.borrow_and_update().clone();
+            if let State::Known(endpoints) = state {
+                let list = self.build(worker, &endpoints);
+                *self.list.borrow_mut() = list;
+            }
+        }
+        self.list.borrow().clone()
+    }
+
+    fn build(&self, worker: &Worker, endpoints: &Endpoints) -> List {
+        let before = self.list.borrow();
+        let known = || before.serving.iter().chain(before.resting.iter());
+        let all: Vec<Rc<Endpoint>> = endpoints
+            .0
+            .iter()
+            .map(|described| {
+                // the state alone says who is asked: it does not make another endpoint
+                let same = |other: &&Rc<Endpoint>| {
+                    other.address == described.address
+                        && other.described.transport == described.transport
+                        && other.described.workload == described.workload
+                };
+                known().find(same).cloned().unwrap_or_else(|| {
+                    let own = worker.place.is_ours(described.address.ip());
+                    Endpoint::new(described.clone(), Some(self.key.clone()), own)
+                })
+            })
+            .collect();
+        let is_serving = |index: &usize| endpoints.0[*index].state == EndpointState::Serving;
+        let any = (0..all.len()).any(|index| is_serving(&index));
+        let (serving, resting): (Vec<_>, Vec<_>) = (0..all.len()).partition(|index| !any || is_serving(index));
+        let of = |indexes: Vec<usize>| indexes.into_iter().map(|index| Rc::clone(&all[index])).collect();
+        List { known: true, serving: of(serving), resting: of(resting) }
+    }
+
+    async fn first_state(&self) -> Result<(), Error> {
+        let mut receiver = self.receiver.borrow().clone();
+        let known = timeout(FIRST_STATE, receiver.wait_for(|state| state.known().is_some()));
+        match known.await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Error::new(Kind::DiscoveryUnavailable, Side::Internal)),
+        }
+    }
+}

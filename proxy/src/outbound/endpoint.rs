@@ -1,0 +1,338 @@
+//! One endpoint as one worker sees it: how it is spoken to, its load, its idle connections.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
+
+use minimesh_api::model::{
+    BackendKey, Direction, EdgeKey, EdgeProtocol, Endpoint as Description, EndpointState, Security, Transport,
+};
+use minimesh_balance::Slot;
+use minimesh_identity::{Alpn, Credentials, PeerError, SpiffeId};
+use rustls::ClientConfig;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use tokio::time::{Instant, timeout};
+
+use crate::error::{Error, Kind, Side};
+use crate::http::h1::Conn;
+use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
+use crate::metrics::{CloseReason, Connected, EdgeCells, EdgeLabels, Handshake};
+use crate::worker::Worker;
+
+/// What the estimate of an endpoint begins with: a typical call inside a cluster.
+const DEFAULT_LATENCY: Duration = Duration::from_millis(30);
+
+/// Idle connections to another proxy live this long: longer than the pauses of a busy client, shorter than keepalives.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// An unmeshed server closes idle connections when it likes, and a FIN in flight cannot be seen.
+const IDLE_PLAIN: Duration = Duration::from_secs(1);
+
+/// Idle connections kept; a burst's leftovers beyond are closed.
+const IDLE_MAX: usize = 128;
+
+/// Both proxies are awake and a round trip is milliseconds; this is for overload.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A peer's certificate is judged again on reuse after this, and whenever our credentials changed.
+const JUDGED_FOR: Duration = Duration::from_secs(30);
+
+/// What goes on the wire.
+#[derive(Debug)]
+enum Wire {
+    Mtls(SpiffeId),
+    Plaintext(&'static str),
+    /// The control plane named an identity that is none: nothing goes there.
+    Invalid,
+}
+
+/// One endpoint.
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    /// As control described it; a changed description is a new endpoint.
+    pub(crate) described: Description,
+    pub(crate) slot: Slot,
+    service: Option<BackendKey>,
+    wire: Wire,
+    idle: RefCell<Vec<Idle>>,
+    configs: RefCell<Option<Configs>>,
+    http: OnceCell<Arc<EdgeCells>>,
+    tcp: OnceCell<Arc<EdgeCells>>,
+}
+
+/// TLS configurations of one generation of credentials.
+struct Configs {
+    generation: u64,
+    http: Arc<ClientConfig>,
+    raw: Arc<ClientConfig>,
+}
+
+/// A connection to an endpoint.
+pub(crate) struct Upstream {
+    pub(crate) conn: Conn,
+    opened: Instant,
+    /// Credentials generation and time of the last judgement of the peer's certificate.
+    judged: (u64, Instant),
+    cells: Arc<EdgeCells>,
+    reason: Cell<CloseReason>,
+}
+
+struct Idle {
+    upstream: Upstream,
+    since: Instant,
+}
+
+impl Endpoint {
+    /// `own`: the address belongs to this very pod and is reached over loopback, past the inbound proxy.
+    pub(crate) fn new(described: Description, service: Option<BackendKey>, own: bool) -> Rc<Endpoint> {
+        let wire = match &described.transport {
+            _ if own => Wire::Plaintext("loopback"),
+            Transport::MutualTls { identity } => identity.parse().map_or(Wire::Invalid, Wire::Mtls),
+            Transport::Plaintext(reason) => Wire::Plaintext(reason.label()),
+        };
+        Rc::new(Endpoint { wire, ..Endpoint::bare(described, service) })
+    }
+
+    /// An address that is passed through unchanged.
+    pub(crate) fn passthrough(address: SocketAddr, reason: &'static str) -> Rc<Endpoint> {
+        let described = Description {
+            address,
+            transport: Transport::Plaintext(minimesh_api::model::PlaintextReason::NotMeshed),
+            state: EndpointState::Serving,
+            workload: None,
+            zone: None,
+        };
+        Rc::new(Endpoint { wire: Wire::Plaintext(reason), ..Endpoint::bare(described, None) })
+    }
+
+    fn bare(described: Description, service: Option<BackendKey>) -> Endpoint {
+        Endpoint {
+            address: described.address,
+            described,
+            slot: Slot::new(DEFAULT_LATENCY),
+            service,
+            wire: Wire::Invalid,
+            idle: RefCell::default(),
+            configs: RefCell::default(),
+            http: OnceCell::new(),
+            tcp: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn is_mesh(&self) -> bool {
+        matches!(self.wire, Wire::Mtls(_))
+    }
+
+    /// Where requests to it are counted.
+    pub(crate) fn http_cells(&self, worker: &Worker) -> &Arc<EdgeCells> {
+        self.http.get_or_init(|| self.cells(worker, EdgeProtocol::Http))
+    }
+
+    /// Where opaque connections to it are counted.
+    pub(crate) fn tcp_cells(&self, worker: &Worker) -> &Arc<EdgeCells> {
+        self.tcp.get_or_init(|| self.cells(worker, EdgeProtocol::Tcp))
+    }
+
+    /// The idle connection used last, if it can still be used.
+    pub(crate) fn reuse(&self, worker: &Worker, cx: &mut Context<'_>) -> Option<Upstream> {
+        let now = Instant::now();
+        loop {
+            let idle = self.idle.borrow_mut().pop()?;
+            let mut upstream = idle.upstream;
+            if now - idle.since < self.idle_limit()
+                && upstream.conn.stream.poll_usable(cx)
+                && self.is_still_trusted(worker, &mut upstream, now)
+            {
+                return Some(upstream);
+            }
+            upstream.close();
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    pub(crate) fn keep(&self, mut upstream: Upstream) {
+        upstream.conn.buffer.release();
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { upstream, since: Instant::now() });
+        }
+    }
+
+    /// Closes what has been idle too long, or was closed by the peer.
+    pub(crate) fn sweep(&self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let now = Instant::now();
+        let limit = self.idle_limit();
+        let mut idle = self.idle.borrow_mut();
+        let mut at = 0;
+        while at < idle.len() {
+            let Idle { upstream, since } = &mut idle[at];
+            if now - *since < limit && upstream.conn.stream.poll_usable(&mut cx) {
+                at += 1;
+            } else {
+                idle.remove(at).upstream.close();
+            }
+        }
+    }
+
+    /// Opens a connection: TCP, and mutual TLS where the endpoint is meshed. Never anything less than what is described.
+    pub(crate) async fn connect(&self, worker: &Worker, alpn: Alpn) -> Result<Upstream, Error> {
+        let began = Instant::now();
+        let result = self.connect_inner(worker, alpn).await;
+        let outcome = match &result {
+            Ok(_) => Connected::Ok,
+            Err(error) if error.kind == Kind::ConnectRefused => Connected::Refused,
+            Err(error) if error.kind == Kind::ConnectTimeout => Connected::Unreachable,
+            Err(_) => Connected::Tls,
+        };
+        worker.cells.connect(Direction::Outbound, outcome, began.elapsed());
+        let stream = result.map_err(|error| error.at(self.address))?;
+        let cells = match alpn {
+            Alpn::Http => self.http_cells(worker),
+            Alpn::Raw => self.tcp_cells(worker),
+        };
+        cells.opened();
+        Ok(Upstream {
+            conn: Conn { stream, buffer: Buffer::default() },
+            opened: began,
+            judged: (worker.generation(), began),
+            cells: Arc::clone(cells),
+            reason: Cell::new(CloseReason::Clean),
+        })
+    }
+
+    async fn connect_inner(&self, worker: &Worker, alpn: Alpn) -> Result<Stream, Error> {
+        if matches!(self.wire, Wire::Invalid) {
+            return Err(
+                Error::new(Kind::UnsupportedByProxy, Side::Internal).because("the endpoint's identity is malformed")
+            );
+        }
+        let tcp = worker.dialer.connect(self.address).await.map_err(connect_error)?;
+        let Wire::Mtls(expected) = &self.wire else { return Ok(Stream::Plain(tcp)) };
+        let credentials = worker.credentials()?;
+        let config = self.config(&credentials, expected, alpn)?;
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let session = UnbufferedClientConnection::new(config, name)
+            .map_err(|error| Error::new(Kind::Internal, Side::Internal).because(error))?;
+        let handshake = Tls::handshake(tcp, Session::Client(session), Buffer::default());
+        let tls = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => return Err(handshake_error(error)),
+            Err(_) => return Err(handshake_error(HandshakeError::Io(io::ErrorKind::TimedOut.into()))),
+        };
+        // the newest credentials: they may have changed meanwhile
+        let check = worker.credentials()?.check_server(tls.peer_certificates(), expected, SystemTime::now());
+        check.map_err(|error| Error::new(Kind::of_peer(&error), Side::Upstream).because(error))?;
+        if tls.alpn() != Some(alpn.protocol()) {
+            return Err(Error::new(Kind::TlsNoProtocol, Side::Upstream));
+        }
+        worker
+            .cells
+            .handshake(Direction::Outbound, if tls.is_resumed() { Handshake::Resumed } else { Handshake::Full });
+        Ok(Stream::Tls(tls))
+    }
+
+    fn config(&self, credentials: &Credentials, expected: &SpiffeId, alpn: Alpn) -> Result<Arc<ClientConfig>, Error> {
+        let mut configs = self.configs.borrow_mut();
+        if configs.as_ref().is_none_or(|configs| configs.generation != credentials.generation()) {
+            let make = |alpn| {
+                credentials
+                    .client_config(expected, alpn)
+                    .map_err(|error| Error::new(Kind::Internal, Side::Internal).because(error))
+            };
+            *configs =
+                Some(Configs { generation: credentials.generation(), http: make(Alpn::Http)?, raw: make(Alpn::Raw)? });
+        }
+        let configs = configs.as_ref().expect("made above");
+        Ok(Arc::clone(if alpn == Alpn::Http { &configs.http } else { &configs.raw }))
+    }
+
+    /// An old connection outlives a change of credentials only while its peer would still be accepted.
+    fn is_still_trusted(&self, worker: &Worker, upstream: &mut Upstream, now: Instant) -> bool {
+        let Wire::Mtls(expected) = &self.wire else { return true };
+        let (generation, when) = upstream.judged;
+        if generation == worker.generation() && now - when < JUDGED_FOR {
+            return true;
+        }
+        let peer = upstream.conn.stream.tls().and_then(Tls::peer_certificates);
+        let judged: Result<(), PeerError> = match worker.credentials() {
+            Ok(credentials) => credentials.check_server(peer, expected, SystemTime::now()),
+            Err(_) => return false,
+        };
+        upstream.judged = (worker.generation(), now);
+        judged.is_ok()
+    }
+
+    fn idle_limit(&self) -> Duration {
+        if self.is_mesh() { IDLE } else { IDLE_PLAIN }
+    }
+
+    fn cells(&self, worker: &Worker, protocol: EdgeProtocol) -> Arc<EdgeCells> {
+        let security = match &self.wire {
+            Wire::Mtls(identity) => Security::Verified(identity.to_shared()),
+            Wire::Plaintext(reason) => Security::None((*reason).into()),
+            Wire::Invalid => Security::None("invalid_identity".into()),
+        };
+        let key = EdgeKey {
+            direction: Direction::Outbound,
+            protocol,
+            service: self.service.clone(),
+            peer: self.described.workload.clone(),
+            port: self.address.port(),
+            security,
+        };
+        let labels = EdgeLabels { target: Some(self.address), zone: self.described.zone.clone(), policy: None };
+        worker.control.metrics().edge(key, labels)
+    }
+}
+
+impl Upstream {
+    /// Where this connection is counted.
+    pub(crate) fn cells(&self) -> &Arc<EdgeCells> {
+        &self.cells
+    }
+
+    /// What ended it, where that was not a clean close.
+    pub(crate) fn ended_by(&self, reason: CloseReason) {
+        self.reason.set(reason);
+    }
+
+    /// Takes the connection out; the counting stays until `self` is dropped.
+    pub(crate) fn take(&mut self) -> Conn {
+        let stream = std::mem::replace(&mut self.conn.stream, Stream::Closed);
+        Conn { stream, buffer: std::mem::take(&mut self.conn.buffer) }
+    }
+
+    /// Ends the connection cleanly, as far as that goes without waiting.
+    pub(crate) fn close(mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let _: Poll<io::Result<()>> = self.conn.stream.poll_finish(&mut cx);
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.cells.closed(self.reason.get(), self.opened.elapsed());
+    }
+}
+
+fn connect_error(error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::ConnectionRefused => Kind::ConnectRefused,
+        _ => Kind::ConnectTimeout,
+    };
+    Error::new(kind, Side::Upstream).because(error)
+}
+
+fn handshake_error(error: HandshakeError) -> Error {
+    let kind = match &error {
+        HandshakeError::Tls(tls) => PeerError::from_rustls(tls).map_or(Kind::Internal, |error| Kind::of_peer(&error)),
+        HandshakeError::Closed | HandshakeError::Io(_) => Kind::TlsHandshakeFailed,
+    };
+    Error::new(kind, Side::Upstream).because(error)
+}

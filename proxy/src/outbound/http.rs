@@ -1,0 +1,364 @@
+//! HTTP/1 of the application: the life of one request on its way out.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use minimesh_api::model::{BackendRef, Direction};
+use minimesh_balance::Outcome;
+use minimesh_identity::Alpn;
+use minimesh_route::{Filters, HeaderEdits, RequestView, Selection};
+use tokio::time::{Instant, timeout_at};
+
+use super::backend::{Backend, Tried};
+use super::endpoint::{Endpoint, Upstream};
+use super::target::{Plan, Target};
+use super::{count, tcp};
+use crate::error::{Answer, Error, Kind, Retry, Side, render};
+use crate::http::h1::{Alarm, Body, Conn, Guard, HeadError, Lines, Method, RequestHead};
+use crate::http::{Failed, Forwarded, Next, Passage, forward, linger, next_request};
+use crate::io::Buffer;
+use crate::metrics::{Classification, CloseReason, EdgeCells, RetryReason};
+use crate::worker::Worker;
+
+/// A connection of the application that carries HTTP/1.
+struct Client<'a> {
+    worker: &'a Rc<Worker>,
+    target: &'a Target,
+    conn: Conn,
+    alarm: Alarm,
+}
+
+/// What follows a request.
+enum After {
+    /// The next request.
+    Next,
+    /// The client was told that the connection ends, and may still be sending.
+    Linger,
+    /// Nothing that the client got may count as complete.
+    Reset,
+    /// The connection has become a tunnel.
+    Tunnel(Upstream),
+}
+
+/// Where a request goes, decided before anything is done.
+struct Choice<'p> {
+    backend: Source<'p>,
+    filters: &'p Filters,
+    /// Of the whole request.
+    deadline: Option<Instant>,
+    /// Of one attempt.
+    attempt: Option<std::time::Duration>,
+}
+
+/// Who may be asked.
+enum Source<'p> {
+    One(&'p Rc<Endpoint>),
+    Service(&'p Rc<Backend>),
+}
+
+static NO_FILTERS: Filters = Filters {
+    request: HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() },
+    response: HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() },
+};
+
+/// Serves one connection of the application.
+pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
+    let mut client = Client { worker, target, conn, alarm: Alarm::default() };
+    loop {
+        let head = match next_request(&mut client.conn, worker.head_limit, || worker.closing.get()).await {
+            Next::Request(head) => head,
+            Next::End => return,
+            Next::Refused(error) => {
+                let kind = match error {
+                    HeadError::TooLarge => Kind::HeadTooLarge,
+                    HeadError::Malformed(_) => Kind::BadRequest,
+                };
+                count(worker, &because(kind, error));
+                return Box::pin(answer_and_close(worker, client.conn, kind)).await;
+            }
+        };
+        worker.connections.note_activity();
+        match client.handle(&head).await {
+            After::Next => client.conn.buffer.release(),
+            After::Linger => return Box::pin(linger(client.conn)).await,
+            After::Reset => return client.conn.stream.reset(),
+            After::Tunnel(upstream) => return Box::pin(tcp::tunnel(worker, client.conn, upstream)).await,
+        }
+    }
+}
+
+impl Client<'_> {
+    /// The life of one outbound request.
+    async fn handle(&mut self, head: &RequestHead) -> After {
+        let began = Instant::now();
+        match self.run(head, began).await {
+            Ok(after) => after,
+            Err(failed) => Box::pin(self.refuse(head, failed)).await,
+        }
+    }
+
+    async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
+        let worker = self.worker;
+        let plan = self.target.plan(worker).await.map_err(untouched)?;
+        let choice = choose(worker, &plan, head, self.conn.buffer.bytes(), began).map_err(untouched)?;
+        let mut tried = Tried::default();
+        loop {
+            let endpoint = choice.backend.pick(worker, &tried).await.map_err(untouched)?;
+            let failed = match self.attempt(head, &choice, &endpoint, began).await {
+                Ok(after) => return Ok(after),
+                Err(failed) => failed,
+            };
+            // After close_notify the endpoint itself may be well: only the connection is gone.
+            let unread = failed.error.kind == Kind::NotDelivered;
+            let exclude = (!unread).then_some(endpoint.address);
+            let elsewhere = unread || choice.backend.has_other(worker, &endpoint);
+            let may = failed.repeatable && failed.answered.is_none() && failed.error.retry == Retry::OtherEndpoint;
+            let in_time = choice.deadline.is_none_or(|deadline| Instant::now() < deadline);
+            if !may || !elsewhere || !in_time || !tried.again(exclude) {
+                return Err(failed);
+            }
+            worker.cells.retry(if unread { RetryReason::CloseNotify } else { tcp::reason(&failed.error) });
+        }
+    }
+
+    /// One attempt on one endpoint.
+    async fn attempt(
+        &mut self,
+        head: &RequestHead,
+        choice: &Choice<'_>,
+        endpoint: &Rc<Endpoint>,
+        began: Instant,
+    ) -> Result<After, Failed> {
+        let worker = self.worker;
+        let mut load = Load::new(endpoint);
+        let deadline = choice.attempt_deadline();
+        let mut upstream = match poll_fn(|cx| Poll::Ready(endpoint.reuse(worker, cx))).await {
+            Some(upstream) => upstream,
+            None => Box::pin(dial(worker, endpoint, deadline)).await.map_err(untouched)?,
+        };
+        let passage = Passage {
+            request: &choice.filters.request,
+            response: &choice.filters.response,
+            client_id: &[],
+            mesh: endpoint.is_mesh(),
+            close: worker.closing.get(),
+            limit: worker.head_limit,
+        };
+        self.alarm.set(deadline);
+        let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
+        match forward(&mut self.conn, &mut upstream.conn, head, &passage, guard).await {
+            Ok(forwarded) => {
+                load.outcome = outcome(forwarded.status);
+                record(endpoint.http_cells(worker), &forwarded, began);
+                Ok(finish(endpoint, upstream, &forwarded))
+            }
+            Err(failed) => {
+                if failed.error.side == Side::Upstream {
+                    load.outcome = Outcome::Failure;
+                }
+                upstream.ended_by(CloseReason::Other);
+                if failed.answered.is_some() {
+                    let cells = endpoint.http_cells(worker);
+                    let status = failed.answered.unwrap_or_default();
+                    cells.request();
+                    cells.response(status, Classification::Failure, began.elapsed(), Default::default());
+                }
+                Err(Failed { error: failed.error.at(endpoint.address), ..failed })
+            }
+        }
+    }
+
+    /// Tells the client what went wrong.
+    async fn refuse(&mut self, head: &RequestHead, failed: Failed) -> After {
+        count(self.worker, &failed.error);
+        if failed.answered.is_some() || failed.error.kind == Kind::ClientClosed {
+            return After::Reset;
+        }
+        // The connection can go on where the whole request is still here to be thrown away.
+        let mut body = Body::new(head.framing);
+        let taken = body.take(&self.conn.buffer.bytes()[head.len.min(self.conn.buffer.len())..]);
+        let rest = match taken {
+            Ok(taken) if failed.repeatable && body.is_done() && head.keep_alive && head.minor == 1 => {
+                Some(head.len + taken)
+            }
+            _ => None,
+        };
+        self.count_unsent(&failed.error);
+        let mut out = Buffer::default();
+        let answer = Answer {
+            head: if failed.repeatable { &self.conn.buffer.bytes()[..head.len] } else { &[] },
+            head_only: head.method == Method::Head,
+            close: rest.is_none(),
+            hop: Direction::Outbound,
+            not_delivered: false,
+        };
+        render(failed.error.kind, answer, &mut out);
+        let sent = self.conn.stream.send(out.bytes()).await;
+        match (sent, rest) {
+            (Ok(()), Some(rest)) => {
+                self.conn.buffer.consume(rest);
+                After::Next
+            }
+            _ => After::Linger,
+        }
+    }
+
+    /// A failure with a Service but no endpoint to count it at.
+    fn count_unsent(&self, error: &Error) {
+        if let (Some(plan), true) = (self.target.known_plan(), error.kind.row().status >= 500)
+            && let Plan::Service(service) = &*plan
+        {
+            let cells = service.own.unsent_cells(self.worker);
+            cells.request();
+            cells.response(error.kind.row().status, Classification::Failure, Default::default(), Default::default());
+        }
+    }
+}
+
+impl Choice<'_> {
+    fn attempt_deadline(&self) -> Option<Instant> {
+        let attempt = self.attempt.map(|limit| Instant::now() + limit);
+        match (self.deadline, attempt) {
+            (Some(all), Some(one)) => Some(all.min(one)),
+            (all, one) => all.or(one),
+        }
+    }
+}
+
+impl Source<'_> {
+    async fn pick(&self, worker: &Worker, tried: &Tried) -> Result<Rc<Endpoint>, Error> {
+        match self {
+            Source::One(endpoint) => Ok(Rc::clone(endpoint)),
+            Source::Service(backend) => backend.pick(worker, tried).await,
+        }
+    }
+
+    fn has_other(&self, worker: &Worker, endpoint: &Endpoint) -> bool {
+        match self {
+            Source::One(_) => false,
+            Source::Service(backend) => backend.has_other(worker, endpoint),
+        }
+    }
+}
+
+/// Route, rule, backend.
+fn choose<'p>(
+    worker: &Worker,
+    plan: &'p Plan,
+    head: &RequestHead,
+    bytes: &[u8],
+    began: Instant,
+) -> Result<Choice<'p>, Error> {
+    let unrouted = |backend| Choice { backend, filters: &NO_FILTERS, deadline: None, attempt: None };
+    let service = match plan {
+        Plan::Endpoint(endpoint) | Plan::Passthrough(endpoint) => return Ok(unrouted(Source::One(endpoint))),
+        Plan::Service(service) if service.routes.is_empty() => return Ok(unrouted(Source::Service(&service.own))),
+        Plan::Service(service) => service,
+    };
+    let (path, query) = head.path_and_query(bytes);
+    let lines = Lines::new(&bytes[..head.len]);
+    let request = RequestView { method: head.method_name(bytes), path, query, headers: &lines };
+    let rule = match service.routes.select(&request) {
+        Selection::DefaultBackend => return Ok(unrouted(Source::Service(&service.own))),
+        Selection::NoMatch => return Err(Error::new(Kind::NoRoute, Side::Internal)),
+        Selection::Unsupported(_) => return Err(Error::new(Kind::UnsupportedByProxy, Side::Internal)),
+        Selection::Rule(rule) => rule,
+    };
+    let random = worker.random.borrow_mut().next_u64();
+    let share = rule.pick_backend(random).ok_or(Error::new(Kind::NoBackend, Side::Internal))?;
+    let (BackendRef::Service(_), Some(Some(backend))) = (&share.reference, service.backends.get(share.index)) else {
+        return Err(Error::new(Kind::UnresolvedBackend, Side::Internal));
+    };
+    Ok(Choice {
+        backend: Source::Service(backend),
+        filters: &share.filters,
+        deadline: rule.timeouts.request.map(|limit| began + limit),
+        attempt: rule.timeouts.backend_request,
+    })
+}
+
+/// A new connection for a request; the wait is counted apart from the time that the proxy takes itself.
+async fn dial(worker: &Worker, endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Upstream, Error> {
+    let began = Instant::now();
+    let dialling = endpoint.connect(worker, Alpn::Http);
+    let result = match deadline {
+        None => dialling.await,
+        Some(deadline) => match timeout_at(deadline, dialling).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::new(Kind::RequestTimeout, Side::Upstream)),
+        },
+    };
+    worker.cells.pool_wait(began.elapsed());
+    result
+}
+
+/// What becomes of the two connections.
+fn finish(endpoint: &Endpoint, upstream: Upstream, forwarded: &Forwarded) -> After {
+    if forwarded.tunnel {
+        return After::Tunnel(upstream);
+    }
+    if forwarded.keep_up {
+        endpoint.keep(upstream);
+    } else {
+        upstream.close();
+    }
+    if forwarded.keep_down { After::Next } else { After::Linger }
+}
+
+fn record(cells: &Arc<EdgeCells>, forwarded: &Forwarded, began: Instant) {
+    let class = if forwarded.status >= 500 { Classification::Failure } else { Classification::Success };
+    cells.request();
+    cells.written(forwarded.sent);
+    cells.read(forwarded.received);
+    cells.response(forwarded.status, class, began.elapsed(), forwarded.added);
+}
+
+fn outcome(status: u16) -> Outcome {
+    if status >= 500 { Outcome::Failure } else { Outcome::Success }
+}
+
+/// Counts in the endpoint's load while it lives.
+struct Load<'a> {
+    endpoint: &'a Endpoint,
+    began: Instant,
+    outcome: Outcome,
+}
+
+impl<'a> Load<'a> {
+    fn new(endpoint: &'a Endpoint) -> Load<'a> {
+        endpoint.slot.start();
+        Load { endpoint, began: Instant::now(), outcome: Outcome::Aborted }
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.endpoint.slot.finish(self.began.into_std(), Instant::now().into_std(), self.outcome);
+    }
+}
+
+/// Answers a request that cannot be served, on a connection that cannot go on.
+pub(super) async fn answer_and_close(_: &Worker, mut conn: Conn, kind: Kind) {
+    let mut out = Buffer::default();
+    let answer = Answer { head: &[], head_only: false, close: true, hop: Direction::Outbound, not_delivered: false };
+    render(kind, answer, &mut out);
+    if conn.stream.send(out.bytes()).await.is_ok() {
+        drop(out);
+        linger(conn).await;
+    }
+}
+
+/// Failed before anything of the request was consumed.
+fn untouched(error: Error) -> Failed {
+    Failed { error, answered: None, repeatable: true }
+}
+
+fn because(kind: Kind, error: HeadError) -> Error {
+    let error_text = match error {
+        HeadError::Malformed(what) => what,
+        HeadError::TooLarge => "head too large",
+    };
+    Error::new(kind, Side::Downstream).because(error_text)
+}

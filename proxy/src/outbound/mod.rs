@@ -1,0 +1,99 @@
+//! Connections of the application, on their way out.
+//!
+//! `serve` is the life of one of them. `http` is the life of one request, `tcp` carries everything else, `sniff` finds out
+//! which; `target`, `backend` and `endpoint` are what this worker knows of the other side.
+
+mod backend;
+mod endpoint;
+mod http;
+mod sniff;
+mod target;
+mod tcp;
+
+use std::rc::Rc;
+
+use minimesh_api::model::{Direction, Protocol};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::error::Error;
+use crate::http::h1::Conn;
+use crate::io::{Buffer, Stream};
+use crate::metrics::Refusal;
+use crate::worker::Worker;
+
+use sniff::Sniffing;
+use target::Plan;
+pub(crate) use target::Targets;
+
+/// The life of one connection of the application.
+pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream) {
+    let address = match worker.place.outbound(&tcp) {
+        Ok(address) => address,
+        Err(refused) => {
+            worker.cells.refused(Refusal::Loop);
+            debug!(?refused, "not followed");
+            return Stream::Plain(tcp).reset();
+        }
+    };
+    let mut conn = Conn { stream: Stream::Plain(tcp), buffer: Buffer::default() };
+    let target = worker.targets.get(worker, address).await;
+    let plan = match target.plan(worker).await {
+        Ok(plan) => plan,
+        Err(error) => return Box::pin(refuse(worker, conn, error)).await,
+    };
+    let (protocol, may_sniff) = declared(&plan);
+    let sniffing = match protocol {
+        Protocol::Http1 => Sniffing::Http1,
+        Protocol::Http2 | Protocol::Opaque | Protocol::Tls => Sniffing::Opaque(None),
+        Protocol::Detect => Box::pin(sniff::sniff(worker, &target, &plan, &mut conn, may_sniff)).await,
+    };
+    match sniffing {
+        Sniffing::Http1 => http::serve(worker, &target, conn).await,
+        Sniffing::Opaque(early) => Box::pin(tcp::forward(worker, &plan, conn, early)).await,
+        Sniffing::Silent => {}
+        Sniffing::Failed(error) => {
+            count(worker, &error);
+            conn.stream.reset();
+        }
+    }
+}
+
+/// What is declared of a target: an attached route makes it HTTP, pass-through is not looked into.
+fn declared(plan: &Plan) -> (Protocol, bool) {
+    match plan {
+        Plan::Passthrough(_) => (Protocol::Opaque, false),
+        Plan::Endpoint(_) => (Protocol::Detect, true),
+        Plan::Service(service) if !service.routes.is_empty() => (Protocol::Http1, false),
+        Plan::Service(service) => (service.protocol, true),
+    }
+}
+
+/// Nothing is known of the target: HTTP is told so, everything else gets an RST.
+async fn refuse(worker: &Rc<Worker>, mut conn: Conn, error: Error) {
+    count(worker, &error);
+    if sniff::is_http(&mut conn).await {
+        http::answer_and_close(worker, conn, error.kind).await;
+    } else {
+        conn.stream.reset();
+    }
+}
+
+/// An error is counted where it is made known.
+fn count(worker: &Worker, error: &Error) {
+    worker.cells.error(Direction::Outbound, error.kind as usize);
+    log(error, Direction::Outbound);
+}
+
+/// Logs an error as loudly as the table says.
+pub(crate) fn log(error: &Error, direction: Direction) {
+    use tracing::{Level, event};
+    let code = error.kind.row().code;
+    // the macro wants its level as a constant
+    match error.kind.row().level {
+        Level::ERROR => event!(Level::ERROR, code, ?direction, %error, "request failed"),
+        Level::WARN => event!(Level::WARN, code, ?direction, %error, "request failed"),
+        Level::INFO => event!(Level::INFO, code, ?direction, %error, "request failed"),
+        _ => event!(Level::DEBUG, code, ?direction, %error, "request failed"),
+    }
+}

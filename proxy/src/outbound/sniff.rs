@@ -1,0 +1,187 @@
+//! Finding out what a connection carries, without ever letting a client wait for nothing.
+//!
+//! A client that stays silent for a millisecond may be waiting for the server: one connection is opened to an endpoint of the
+//! target, on which the far proxy dials its application at once. Whoever speaks first decides.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use minimesh_api::model::Direction;
+use minimesh_identity::Alpn;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::backend::Tried;
+use super::endpoint::Upstream;
+use super::target::{Plan, Target};
+use super::tcp::{self, Carried};
+use crate::detect::{self, Sniffed};
+use crate::error::{Error, Kind, Side};
+use crate::http::h1::Conn;
+use crate::io::USUAL;
+use crate::metrics::{Detected, EarlyConnect};
+use crate::worker::Worker;
+
+/// Clients that speak first do so within microseconds of connecting; a connection opened in vain costs a handshake.
+const SILENCE: Duration = Duration::from_millis(1);
+
+/// A server that speaks later than this may be answering silence (408), not greeting.
+const GREETING: Duration = Duration::from_secs(1);
+
+/// What a connection turned out to be.
+pub(super) enum Sniffing {
+    /// No way to serve it.
+    Failed(Error),
+    /// HTTP/1.x.
+    Http1,
+    /// Bytes; with the connection that was opened early.
+    Opaque(Option<Carried>),
+    /// It ended before it said anything.
+    Silent,
+}
+
+/// The early connection and what is known of it.
+enum Early<'a> {
+    None,
+    Waiting(Pin<Box<Sleep>>),
+    Opening(Pin<Box<dyn Future<Output = Result<Carried, Error>> + 'a>>),
+    Open(Carried, Instant),
+}
+
+/// Whoever spoke first.
+enum First {
+    Client(Sniffed),
+    ClientEnded,
+    Failed(Error),
+    Server { proven: bool },
+}
+
+/// Sniffs the client; `early`: the target may be one whose server speaks first.
+pub(super) async fn sniff(
+    worker: &Rc<Worker>,
+    target: &Target,
+    plan: &Rc<Plan>,
+    conn: &mut Conn,
+    early: bool,
+) -> Sniffing {
+    let mut state = match (early, target.is_server_first()) {
+        (false, _) => Early::None,
+        (true, false) => Early::Waiting(Box::pin(sleep(SILENCE))),
+        (true, true) => Early::Opening(open(worker, plan)),
+    };
+    let first = poll_fn(|cx| poll_first(cx, worker, plan, conn, &mut state)).await;
+    let carried = match state {
+        Early::Open(carried, _) => Some(carried),
+        _ => None,
+    };
+    let (detected, sniffing) = match first {
+        First::Failed(error) => return Sniffing::Failed(error),
+        First::ClientEnded => (Detected::Silent, Sniffing::Silent),
+        First::Client(Sniffed::Http1) => {
+            target.learn_server_first(false);
+            if let Some(carried) = carried {
+                worker.cells.early_connect(EarlyConnect::Unused);
+                carried.upstream.close();
+            }
+            worker.cells.detected(Direction::Outbound, Detected::Http1);
+            return Sniffing::Http1;
+        }
+        First::Client(Sniffed::Http2) => (Detected::Http2, Sniffing::Opaque(carried)),
+        First::Client(Sniffed::Tls) => (Detected::Tls, Sniffing::Opaque(carried)),
+        First::Client(_) => (Detected::Opaque, Sniffing::Opaque(carried)),
+        First::Server { proven } => {
+            if proven {
+                target.learn_server_first(true);
+            }
+            (Detected::ServerFirst, Sniffing::Opaque(carried))
+        }
+    };
+    if matches!(sniffing, Sniffing::Opaque(Some(_))) {
+        worker.cells.early_connect(EarlyConnect::Used);
+    }
+    worker.cells.detected(Direction::Outbound, detected);
+    sniffing
+}
+
+/// Whether the client speaks HTTP/1.x; waits for as many bytes as that takes. For answers to connections that go nowhere.
+pub(super) async fn is_http(conn: &mut Conn) -> bool {
+    let waiting = async {
+        loop {
+            match detect::sniff(conn.buffer.bytes()) {
+                Sniffed::More => {}
+                sniffed => return sniffed == Sniffed::Http1,
+            }
+            if !matches!(conn.stream.fill(&mut conn.buffer).await, Ok(1..)) {
+                return false;
+            }
+        }
+    };
+    tokio::time::timeout(SILENCE, waiting).await.unwrap_or(false)
+}
+
+fn poll_first<'a>(
+    cx: &mut Context<'_>,
+    worker: &'a Rc<Worker>,
+    plan: &'a Rc<Plan>,
+    conn: &mut Conn,
+    early: &mut Early<'a>,
+) -> Poll<First> {
+    if worker.stopped.get() {
+        return Poll::Ready(First::ClientEnded);
+    }
+    loop {
+        match conn.stream.poll_fill(cx, &mut conn.buffer, USUAL) {
+            Poll::Ready(Ok(0)) if conn.buffer.is_empty() => return Poll::Ready(First::ClientEnded),
+            // half a line and then nothing: opaque bytes, if anything
+            Poll::Ready(Ok(0)) => return Poll::Ready(First::Client(Sniffed::Opaque)),
+            Poll::Ready(Err(_)) => return Poll::Ready(First::ClientEnded),
+            Poll::Ready(Ok(_)) => match detect::sniff(conn.buffer.bytes()) {
+                Sniffed::More if conn.buffer.len() < worker.head_limit => {}
+                sniffed => return Poll::Ready(First::Client(sniffed)),
+            },
+            Poll::Pending => break,
+        }
+    }
+    if !conn.buffer.is_empty() && matches!(early, Early::Waiting(_)) {
+        // the client does speak, only slowly
+        *early = Early::None;
+    }
+    loop {
+        match early {
+            Early::None => return Poll::Pending,
+            Early::Waiting(sleep) => match sleep.as_mut().poll(cx) {
+                Poll::Ready(()) => *early = Early::Opening(open(worker, plan)),
+                Poll::Pending => return Poll::Pending,
+            },
+            Early::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Ready(Ok(carried)) => *early = Early::Open(carried, Instant::now()),
+                Poll::Ready(Err(error)) => return Poll::Ready(First::Failed(error)),
+                Poll::Pending => return Poll::Pending,
+            },
+            Early::Open(carried, since) => return poll_server(cx, &mut carried.upstream, *since),
+        }
+    }
+}
+
+/// Bytes of the server: its greeting.
+fn poll_server(cx: &mut Context<'_>, upstream: &mut Upstream, since: Instant) -> Poll<First> {
+    let Conn { stream, buffer } = &mut upstream.conn;
+    match stream.poll_fill(cx, buffer, USUAL) {
+        Poll::Ready(Ok(1..)) => {
+            // an idle HTTP server that answers 408 must not teach "opaque"
+            let proven = since.elapsed() < GREETING && !buffer.bytes().starts_with(b"HTTP/");
+            Poll::Ready(First::Server { proven })
+        }
+        Poll::Ready(Ok(_)) => Poll::Ready(First::Server { proven: false }),
+        Poll::Ready(Err(error)) => {
+            Poll::Ready(First::Failed(Error::new(Kind::UpstreamClosed, Side::Upstream).because(error)))
+        }
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+fn open<'a>(worker: &'a Rc<Worker>, plan: &'a Rc<Plan>) -> Pin<Box<dyn Future<Output = Result<Carried, Error>> + 'a>> {
+    Box::pin(async move { tcp::connect(worker, plan, Alpn::Raw, Tried::default()).await })
+}

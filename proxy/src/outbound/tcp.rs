@@ -1,0 +1,123 @@
+//! Opaque connections: one connection to an endpoint, bytes both ways.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use minimesh_balance::Outcome;
+use minimesh_identity::Alpn;
+use tokio::time::Instant;
+
+use super::backend::Tried;
+use super::count;
+use super::endpoint::{Endpoint, Upstream};
+use super::target::Plan;
+use crate::error::{Error, Kind, Retry};
+use crate::http::h1::Conn;
+use crate::io::{RelayEnd, Watcher, relay};
+use crate::metrics::{CloseReason, EdgeCells, RetryReason};
+use crate::worker::Worker;
+
+/// A connection to an endpoint that carries, or is to carry, an opaque connection.
+pub(super) struct Carried {
+    pub(super) upstream: Upstream,
+    load: Load,
+}
+
+/// Counts in the endpoint's load while it lives.
+struct Load {
+    endpoint: Rc<Endpoint>,
+    since: Instant,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // how long a connection lasts says nothing of how fast the endpoint answers
+        self.endpoint.slot.finish(self.since.into_std(), Instant::now().into_std(), Outcome::Aborted);
+    }
+}
+
+/// Carries an opaque connection to its end.
+pub(super) async fn forward(worker: &Rc<Worker>, plan: &Rc<Plan>, conn: Conn, early: Option<Carried>) {
+    let carried = match early {
+        Some(carried) => carried,
+        None => match connect(worker, plan, Alpn::Raw, Tried::default()).await {
+            Ok(carried) => carried,
+            Err(error) => {
+                count(worker, &error);
+                return conn.stream.reset();
+            }
+        },
+    };
+    let Carried { upstream, load } = carried;
+    tunnel(worker, conn, upstream).await;
+    drop(load);
+}
+
+/// Both connections become one, until both directions ended.
+pub(super) async fn tunnel(worker: &Rc<Worker>, down: Conn, mut upstream: Upstream) {
+    let up = upstream.take();
+    let watcher = Outgoing { worker, cells: upstream.cells() };
+    let relayed = relay(down.stream, down.buffer, up.stream, up.buffer, &watcher).await;
+    let reason = match (relayed.end, &relayed.error) {
+        (RelayEnd::Complete, _) => CloseReason::Clean,
+        (RelayEnd::Stopped, _) => CloseReason::DrainForced,
+        (RelayEnd::Reset, Some(error)) => CloseReason::of(error),
+        (RelayEnd::Reset, None) => CloseReason::Reset,
+    };
+    upstream.ended_by(reason);
+}
+
+/// Opens a connection for a target; what was not delivered is tried on another endpoint.
+pub(super) async fn connect(
+    worker: &Rc<Worker>,
+    plan: &Rc<Plan>,
+    alpn: Alpn,
+    mut tried: Tried,
+) -> Result<Carried, Error> {
+    loop {
+        let endpoint = match &**plan {
+            Plan::Endpoint(endpoint) | Plan::Passthrough(endpoint) => Rc::clone(endpoint),
+            Plan::Service(service) => service.own.pick(worker, &tried).await?,
+        };
+        endpoint.slot.start();
+        let load = Load { endpoint: Rc::clone(&endpoint), since: Instant::now() };
+        let error = match endpoint.connect(worker, alpn).await {
+            Ok(upstream) => return Ok(Carried { upstream, load }),
+            Err(error) => error,
+        };
+        let service = matches!(&**plan, Plan::Service(service) if service.own.has_other(worker, &endpoint));
+        if !service || error.retry != Retry::OtherEndpoint || !tried.again(Some(endpoint.address)) {
+            return Err(error);
+        }
+        worker.cells.retry(reason(&error));
+    }
+}
+
+/// Why something is tried again, as a metric's word.
+pub(super) fn reason(error: &Error) -> RetryReason {
+    match error.kind {
+        Kind::ConnectRefused => RetryReason::ConnectRefused,
+        Kind::ConnectTimeout => RetryReason::ConnectTimeout,
+        _ => RetryReason::NotDelivered,
+    }
+}
+
+struct Outgoing<'a> {
+    worker: &'a Worker,
+    cells: &'a Arc<EdgeCells>,
+}
+
+impl Watcher for Outgoing<'_> {
+    fn stopped(&self) -> bool {
+        self.worker.stopped.get()
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.worker.connections.note_activity();
+        self.cells.written(bytes as u64);
+    }
+
+    fn received(&self, bytes: usize) {
+        self.cells.read(bytes as u64);
+    }
+}

@@ -1,0 +1,397 @@
+//! A worker: one thread, one tokio `LocalRuntime`, and everything mutable of the data path.
+//!
+//! `app` spawns N of them. Nothing here is shared between workers but the crew's counts of open connections; control
+//! publishes immutable snapshots, workers read them. With one worker no connection ever crosses a thread.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use minimesh_api::model::{DefaultPolicy, Direction, Workload};
+use minimesh_balance::Rng;
+use minimesh_identity::Credentials;
+use minimesh_runtime::drain;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::debug;
+
+use crate::control::{ControlHandle, State};
+use crate::error::{Error, Kind, Side};
+use crate::inbound::{self, Ports};
+use crate::metrics::WorkerCells;
+use crate::net::{Dialer, Origin, Place, serve, tune};
+use crate::outbound::{self, Targets};
+
+/// What a worker is given at its start.
+pub struct WorkerConfig {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Its place among the workers, from [`crew`].
+    pub seat: Seat,
+    /// Listeners for the application's connections. Only one worker accepts; it hands sockets to the least loaded.
+    pub outbound: Vec<std::net::TcpListener>,
+    /// Listeners for peers' connections.
+    pub inbound: Vec<std::net::TcpListener>,
+    /// The way to the control thread.
+    pub control: ControlHandle,
+    /// Held while there are connections.
+    pub drain: drain::Watch,
+    /// SO_MARK of what the proxy dials, where interception exempts by mark.
+    pub mark: Option<u32>,
+    /// Ports of the proxy itself.
+    pub ports: OwnPorts,
+    /// Inbound policy of ports that the control plane has not said anything of.
+    pub default_policy: DefaultPolicy,
+    /// Largest HTTP head, bytes; 64 KiB by default.
+    pub head_limit: usize,
+    /// How original destinations are learnt.
+    pub origin: Origin,
+}
+
+/// The proxy's own ports: connections meant for them would come back.
+#[derive(Clone, Debug, Default)]
+pub struct OwnPorts(pub Vec<u16>);
+
+impl OwnPorts {
+    pub(crate) fn contains(&self, port: u16) -> bool {
+        self.0.contains(&port)
+    }
+}
+
+/// A worker's place among its peers: the sockets that it is handed, and everyone's load.
+pub struct Seat {
+    index: usize,
+    handed: mpsc::UnboundedReceiver<Handed>,
+    desks: Arc<[Desk]>,
+}
+
+/// Where a worker is handed sockets.
+struct Desk {
+    socket: mpsc::UnboundedSender<Handed>,
+    open: AtomicUsize,
+}
+
+/// A socket that another worker accepted.
+struct Handed {
+    tcp: std::net::TcpStream,
+    peer: SocketAddr,
+    direction: Direction,
+}
+
+/// Seats for `count` workers.
+pub fn crew(count: usize) -> Vec<Seat> {
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    let desks: Arc<[Desk]> =
+        senders.into_iter().map(|socket| Desk { socket, open: AtomicUsize::new(0) }).collect::<Vec<_>>().into();
+    let seats = receivers.into_iter().enumerate();
+    seats.map(|(index, handed)| Seat { index, handed, desks: Arc::clone(&desks) }).collect()
+}
+
+/// Starts a worker's thread; it ends when the drain has started and its connections are gone.
+pub fn spawn(config: WorkerConfig) -> io::Result<JoinHandle<()>> {
+    let (report, started) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name(format!("worker-{}", config.index)).spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        match builder.enable_all().build_local(Default::default()) {
+            Ok(runtime) => {
+                let _ = report.send(Ok(()));
+                runtime.block_on(run(config));
+            }
+            Err(error) => drop(report.send(Err(error))),
+        }
+    })?;
+    started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker's thread ended at once")))?;
+    Ok(thread)
+}
+
+/// The life of a worker; must run inside a `LocalRuntime`.
+pub(crate) async fn run(config: WorkerConfig) {
+    let WorkerConfig { seat, outbound, inbound, .. } = &config;
+    debug!(
+        worker = config.index,
+        outbound = outbound.len(),
+        inbound = inbound.len(),
+        workers = seat.desks.len(),
+        "started"
+    );
+    let (worker, handed, listeners) = Worker::new(config);
+    for (listener, direction) in listeners {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let accepting = Rc::clone(&worker);
+                let take = move |tcp, peer| accepting.take(tcp, peer, direction);
+                tokio::task::spawn_local(serve(listener, Rc::clone(&worker), take));
+            }
+            Err(error) => tracing::error!(%error, "cannot use a listener"),
+        }
+    }
+    tokio::task::spawn_local(Rc::clone(&worker).take_handed(handed));
+    tokio::task::spawn_local(Rc::clone(&worker).sweep());
+
+    worker.drain.started().await;
+    worker.closing.set(true);
+    worker.connections.wake_all();
+    tokio::select! {
+        () = worker.connections.none() => return,
+        () = worker.drain.forced() => {}
+    }
+    worker.stopped.set(true);
+    worker.connections.wake_all();
+    // Every connection sees `stopped` at its next poll; what does not answer must not keep the process.
+    let _ = tokio::time::timeout(Duration::from_millis(500), worker.connections.none()).await;
+}
+
+/// What the connections of one worker share.
+pub(crate) struct Worker {
+    pub(crate) control: ControlHandle,
+    pub(crate) cells: Arc<WorkerCells>,
+    pub(crate) dialer: Dialer,
+    pub(crate) place: Place,
+    pub(crate) targets: Targets,
+    pub(crate) ports: Ports,
+    pub(crate) random: RefCell<Rng>,
+    pub(crate) default_policy: DefaultPolicy,
+    pub(crate) head_limit: usize,
+    /// Everything ends at once. Whoever sets it wakes all connections.
+    pub(crate) stopped: Cell<bool>,
+    /// The proxy drains: idle connections are closed, the others after their request.
+    pub(crate) closing: Cell<bool>,
+    /// The pod is marked for deletion: inbound connections are closed after their request.
+    pub(crate) leaving: Cell<bool>,
+    pub(crate) connections: Connections,
+    drain: drain::Watch,
+    credentials: RefCell<Published<Option<Arc<Credentials>>>>,
+    workload: RefCell<Published<State<Arc<Workload>>>>,
+    index: usize,
+    desks: Arc<[Desk]>,
+}
+
+/// A published value, read again only when it has changed: asking costs one atomic load.
+struct Published<T> {
+    receiver: watch::Receiver<T>,
+    value: T,
+}
+
+impl<T: Clone> Published<T> {
+    fn new(mut receiver: watch::Receiver<T>) -> Published<T> {
+        let value = receiver.borrow_and_update().clone();
+        Published { receiver, value }
+    }
+
+    fn get(&mut self) -> &T {
+        // an error means that control is gone: the last state stays
+        if self.receiver.has_changed().unwrap_or(false) {
+            self.value = self.receiver.borrow_and_update().clone();
+        }
+        &self.value
+    }
+}
+
+type Listeners = Vec<(std::net::TcpListener, Direction)>;
+
+impl Worker {
+    fn new(config: WorkerConfig) -> (Rc<Worker>, mpsc::UnboundedReceiver<Handed>, Listeners) {
+        let seed = std::collections::hash_map::RandomState::new();
+        let worker = Worker {
+            cells: config.control.metrics().worker(),
+            dialer: Dialer { mark: config.mark },
+            place: Place::new(config.origin, config.ports),
+            targets: Targets::default(),
+            ports: Ports::default(),
+            random: RefCell::new(Rng::new(std::hash::BuildHasher::hash_one(&seed, config.index))),
+            default_policy: config.default_policy,
+            head_limit: config.head_limit,
+            stopped: Cell::new(false),
+            closing: Cell::new(false),
+            leaving: Cell::new(false),
+            connections: Connections::default(),
+            drain: config.drain,
+            credentials: RefCell::new(Published::new(config.control.credentials())),
+            workload: RefCell::new(Published::new(config.control.workload())),
+            control: config.control,
+            index: config.seat.index,
+            desks: config.seat.desks,
+        };
+        let inbound = config.inbound.into_iter().map(|listener| (listener, Direction::Inbound));
+        let outbound = config.outbound.into_iter().map(|listener| (listener, Direction::Outbound));
+        (Rc::new(worker), config.seat.handed, outbound.chain(inbound).collect())
+    }
+
+    /// Resolves when the drain starts.
+    pub(crate) async fn drain_started(&self) {
+        self.drain.started().await;
+    }
+
+    /// The credentials in force.
+    pub(crate) fn credentials(&self) -> Result<Arc<Credentials>, Error> {
+        self.credentials.borrow_mut().get().clone().ok_or(Error::new(Kind::NoCredentials, Side::Internal))
+    }
+
+    /// Their generation; 0 without any.
+    pub(crate) fn generation(&self) -> u64 {
+        self.credentials.borrow_mut().get().as_ref().map_or(0, |credentials| credentials.generation())
+    }
+
+    /// Whether an address is inside the cluster.
+    pub(crate) fn in_cluster(&self, address: std::net::IpAddr) -> bool {
+        let mut workload = self.workload.borrow_mut();
+        match workload.get() {
+            State::Known(workload) => workload.cluster_networks.iter().any(|network| network.contains(&address)),
+            State::Pending => self.control.bootstrap_networks().iter().any(|network| network.contains(&address)),
+        }
+    }
+
+    /// A connection was accepted: it goes to the least loaded worker.
+    fn take(self: &Rc<Self>, tcp: TcpStream, peer: SocketAddr, direction: Direction) {
+        let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);
+        let own = open(&self.desks[self.index]);
+        let least = self.desks.iter().min_by_key(|desk| open(desk)).filter(|desk| open(desk) < own);
+        match least {
+            None => self.begin(tcp, peer, direction),
+            Some(desk) => {
+                if let Ok(tcp) = tcp.into_std() {
+                    // counted here, so that a burst does not all go to the same worker
+                    desk.open.fetch_add(1, Ordering::Relaxed);
+                    if desk.socket.send(Handed { tcp, peer, direction }).is_err() {
+                        desk.open.fetch_sub(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take_handed(self: Rc<Self>, mut handed: mpsc::UnboundedReceiver<Handed>) {
+        while let Some(Handed { tcp, peer, direction }) = handed.recv().await {
+            self.desks[self.index].open.fetch_sub(1, Ordering::Relaxed);
+            if let Ok(tcp) = TcpStream::from_std(tcp) {
+                self.begin(tcp, peer, direction);
+            }
+        }
+    }
+
+    /// Starts the task of a connection.
+    fn begin(self: &Rc<Self>, tcp: TcpStream, peer: SocketAddr, direction: Direction) {
+        if let Err(error) = tune(&tcp) {
+            debug!(%error, "cannot set socket options");
+        }
+        let worker = Rc::clone(self);
+        self.cells.accepted();
+        self.desks[self.index].open.fetch_add(1, Ordering::Relaxed);
+        tokio::task::spawn_local(async move {
+            let _open = Open::new(&worker).await;
+            match direction {
+                Direction::Inbound => inbound::serve(&worker, tcp, peer).await,
+                Direction::Outbound => outbound::serve(&worker, tcp).await,
+            }
+        });
+    }
+
+    /// Once a second: what has become too old goes, and what control has published reaches connections that are idle.
+    async fn sweep(self: Rc<Self>) {
+        let mut tick = tokio::time::interval(SWEEP);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut quiet = 0;
+        loop {
+            tick.tick().await;
+            let leaving = matches!(self.workload.borrow_mut().get(), State::Known(workload) if workload.draining);
+            let changed = self.ports.sweep() | (self.leaving.replace(leaving) != leaving);
+            self.targets.sweep();
+            if changed {
+                self.connections.wake_all();
+            }
+            quiet = if self.connections.take_activity() { 0 } else { quiet + 1 };
+            if quiet == QUIET {
+                crate::io::trim();
+            }
+        }
+    }
+}
+
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Sweeps without a request after which free buffers go back to the system.
+const QUIET: u32 = 10;
+
+/// Open connections of a worker: who is to be woken when everything ends or policy turns.
+#[derive(Default)]
+pub(crate) struct Connections {
+    wakers: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+    open: Cell<usize>,
+    empty: RefCell<Option<Waker>>,
+    active: Cell<bool>,
+}
+
+impl Connections {
+    /// Something happened: buffers are in use.
+    pub(crate) fn note_activity(&self) {
+        self.active.set(true);
+    }
+
+    fn take_activity(&self) -> bool {
+        self.active.replace(false)
+    }
+
+    fn wake_all(&self) {
+        for waker in self.wakers.borrow().iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Resolves when no connection is open.
+    async fn none(&self) {
+        poll_fn(|cx| {
+            if self.open.get() == 0 {
+                return Poll::Ready(());
+            }
+            *self.empty.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A connection's place in `Connections`, given back when its task ends, however it ends.
+struct Open {
+    worker: Rc<Worker>,
+    place: usize,
+}
+
+impl Open {
+    async fn new(worker: &Rc<Worker>) -> Open {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let connections = &worker.connections;
+        let mut wakers = connections.wakers.borrow_mut();
+        let place = connections.free.borrow_mut().pop().unwrap_or_else(|| {
+            wakers.push(None);
+            wakers.len() - 1
+        });
+        wakers[place] = Some(waker);
+        connections.open.set(connections.open.get() + 1);
+        Open { worker: Rc::clone(worker), place }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let connections = &self.worker.connections;
+        connections.wakers.borrow_mut()[self.place] = None;
+        connections.free.borrow_mut().push(self.place);
+        connections.open.set(connections.open.get() - 1);
+        self.worker.cells.finished();
+        self.worker.desks[self.worker.index].open.fetch_sub(1, Ordering::Relaxed);
+        if connections.open.get() == 0
+            && let Some(waker) = connections.empty.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+}
