@@ -10,6 +10,7 @@ compile_error!(
 );
 
 mod commands;
+mod demo;
 mod run_dir;
 #[allow(dead_code)]
 mod stats;

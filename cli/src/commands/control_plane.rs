@@ -4,10 +4,14 @@ use crate::Failure;
 
 /// The control plane.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[group(skip)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    part: minimesh_control_plane::Args,
+}
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::new("control-plane: this part is not built into this program yet"))
+        Ok(minimesh_control_plane::run(self.part)?)
     }
 }

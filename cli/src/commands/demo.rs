@@ -1,13 +1,17 @@
 //! `minimesh demo`: the mesh on one machine.
 
-use crate::Failure;
+use crate::{Failure, demo};
 
 /// The mesh on one machine.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[group(skip)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    demo: demo::Args,
+}
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::new("demo: this part is not built into this program yet"))
+        demo::run(self.demo)
     }
 }

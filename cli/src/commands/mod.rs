@@ -4,6 +4,7 @@
 
 mod control_plane;
 mod demo;
+mod demo_role;
 mod edges;
 mod proxy;
 mod redirect;
@@ -20,6 +21,9 @@ pub(crate) enum Command {
     ControlPlane(control_plane::Args),
     /// Run a shop of 14 services as a mesh on this machine, and show its traffic
     Demo(demo::Args),
+    /// A process of the demo
+    #[command(hide = true)]
+    DemoRole(demo_role::Args),
     /// Who talks to whom, and whether both sides proved who they are
     Edges(edges::Args),
     /// The data plane: the sidecar of one pod
@@ -40,6 +44,7 @@ impl Command {
         match self {
             Command::ControlPlane(args) => args.run(),
             Command::Demo(args) => args.run(),
+            Command::DemoRole(args) => args.run(),
             Command::Edges(args) => args.run(),
             Command::Proxy(args) => args.run(),
             Command::Redirect(args) => args.run(),

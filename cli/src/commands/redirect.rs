@@ -2,12 +2,16 @@
 
 use crate::Failure;
 
-/// The step that programs interception.
+/// Interception.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[group(skip)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    part: minimesh_proxy::redirect::Args,
+}
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::new("redirect: this part is not built into this program yet"))
+        Ok(minimesh_proxy::redirect::run(self.part)?)
     }
 }

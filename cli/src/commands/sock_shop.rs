@@ -4,6 +4,7 @@ use crate::Failure;
 
 /// One service of the shop.
 #[derive(clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     #[command(flatten)]
     shop: sock_shop::Args,
