@@ -69,7 +69,6 @@ fn netns(workspace: &Workspace, report: &mut Report) {
         let mut command = workspace.cargo(&tests);
         // one world at a time: each has its own processes for two cores
         command.args(["--", "--test-threads", "1", "--nocapture"]);
-        command.env("MINIMESH_BINARY", workspace.target.join("release/minimesh"));
         counted(command)
     });
 }

@@ -5,10 +5,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Where things are, and which crate depends on which.
+/// Where it is, and which crate depends on which.
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
-    pub(crate) target: PathBuf,
     pub(crate) packages: Vec<Package>,
 }
 
@@ -29,8 +28,7 @@ impl Workspace {
         let text =
             |key: &str| metadata[key].as_str().map(PathBuf::from).ok_or_else(|| format!("cargo metadata lacks {key}"));
         Ok(Workspace {
-            root: text("workspace_root")?,
-            target: text("target_directory")?,
+            root: PathBuf::from(root),
             packages: metadata["packages"].as_array().into_iter().flatten().map(package).collect(),
         })
     }

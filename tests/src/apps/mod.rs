@@ -1,0 +1,41 @@
+//! Applications and clients of the stories. Each is one file and one line in the table here; each says on standard output, in
+//! JSON or in single words, what a test wants to know.
+
+mod capture;
+mod flags;
+mod http_load;
+mod http_request;
+mod http_server;
+mod rogue;
+mod tcp_client;
+mod tcp_server;
+
+use crate::Failure;
+use flags::Flags;
+
+pub use http_load::LoadResult;
+pub use http_request::{Request, Response};
+pub use rogue::{Rogue, RogueResult};
+pub use tcp_client::{Exchange, ExchangeResult};
+
+type App = fn(&Flags) -> Result<(), Failure>;
+
+const APPS: [(&str, App); 7] = [
+    ("capture", capture::run),
+    ("http-load", http_load::run),
+    ("http-request", http_request::run),
+    ("http-server", http_server::run),
+    ("rogue", rogue::run),
+    ("tcp-client", tcp_client::run),
+    ("tcp-server", tcp_server::run),
+];
+
+/// What an application prints when it is ready for clients.
+pub const READY: &str = "ready";
+
+/// Runs the application that `arguments` name.
+pub fn run(arguments: &[String]) -> Result<(), Failure> {
+    let (name, rest) = arguments.split_first().ok_or("no application named")?;
+    let (_, app) = APPS.iter().find(|(own, _)| own == name).ok_or_else(|| format!("no application {name:?}"))?;
+    app(&Flags::new(rest)?)
+}

@@ -1,0 +1,72 @@
+//! What a test says to the node that it started: one JSON line each way.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Something to be done inside.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Make a pod's network namespace, on the bridge, with an address. Answered by [`Reply::Done`].
+    AddPod {
+        /// Name.
+        name: String,
+        /// Its address in 10.42.0.0/16.
+        address: Ipv4Addr,
+    },
+    /// Send a signal. Answered by [`Reply::Done`], also if the process is gone.
+    Signal {
+        /// To this process.
+        pid: i32,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Start a program. Answered by [`Reply::Started`].
+    Spawn(Spawn),
+    /// How is this process? Answered by [`Reply::Status`].
+    Status {
+        /// Process.
+        pid: i32,
+    },
+}
+
+/// A program to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Spawn {
+    /// In this pod; none: on the node.
+    pub pod: Option<String>,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Added to the environment.
+    pub environment: BTreeMap<String, String>,
+    /// Standard output goes here.
+    pub stdout: PathBuf,
+    /// Standard error goes here.
+    pub stderr: PathBuf,
+}
+
+/// The answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// It did not work.
+    Failed(String),
+    /// The process number, as processes inside know it.
+    Started(i32),
+    /// How a process is.
+    Status(Status),
+}
+
+/// How a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// It ended by itself, with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Killed(i32),
+    /// It runs.
+    Running,
+}

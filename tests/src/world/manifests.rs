@@ -1,0 +1,122 @@
+//! Kubernetes objects as a cluster would hold them.
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+use super::NAMESPACE;
+
+/// A Service with one port.
+#[derive(Clone, Copy, Debug)]
+pub struct Service<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// In 10.43.0.0/16.
+    pub address: Ipv4Addr,
+    /// The Service's port.
+    pub port: u16,
+    /// The pods' port.
+    pub target_port: u16,
+    /// `appProtocol`, such as `http`; none: nothing is declared.
+    pub protocol: Option<&'a str>,
+}
+
+/// A pod.
+#[derive(Clone, Debug)]
+pub struct PodObject<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Service account.
+    pub account: &'a str,
+    /// The StatefulSet that owns it.
+    pub workload: &'a str,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Whether the sidecar is in its spec.
+    pub meshed: bool,
+    /// Annotations.
+    pub annotations: &'a [(String, String)],
+    /// Marked for deletion.
+    pub deleted: bool,
+}
+
+/// The namespace of every story.
+pub fn namespace() -> Value {
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } })
+}
+
+impl Service<'_> {
+    /// The Service itself.
+    pub fn object(&self) -> Value {
+        let mut port = json!({ "name": "main", "port": self.port, "targetPort": self.target_port, "protocol": "TCP" });
+        if let Some(protocol) = self.protocol {
+            port["appProtocol"] = json!(protocol);
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata(self.name),
+            "spec": { "clusterIP": self.address, "clusterIPs": [self.address], "ports": [port] },
+        })
+    }
+
+    /// Its endpoints: address, pod's name, whether it is terminating.
+    pub fn endpoints(&self, pods: &[(Ipv4Addr, &str, bool)]) -> Value {
+        let endpoint = |(address, pod, terminating): &(Ipv4Addr, &str, bool)| {
+            json!({
+                "addresses": [address],
+                "conditions": { "ready": !terminating, "serving": true, "terminating": terminating },
+                "targetRef": { "kind": "Pod", "name": pod, "namespace": NAMESPACE },
+            })
+        };
+        let mut metadata = metadata(&format!("{}-slice", self.name));
+        metadata["labels"] = json!({ "kubernetes.io/service-name": self.name });
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": metadata,
+            "addressType": "IPv4",
+            "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(),
+            "ports": [{ "name": "main", "port": self.target_port, "protocol": "TCP" }],
+        })
+    }
+}
+
+impl PodObject<'_> {
+    /// The Pod itself.
+    pub fn object(&self) -> Value {
+        let mut metadata = metadata(self.name);
+        metadata["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "name": self.workload, "uid": self.workload, "controller": true,
+        }]);
+        metadata["annotations"] = self.annotations.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        if self.deleted {
+            metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        let mut init = Vec::new();
+        if self.meshed {
+            init.push(json!({ "name": "minimesh-proxy", "restartPolicy": "Always" }));
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": {
+                "serviceAccountName": self.account,
+                "initContainers": init,
+                "containers": [{ "name": "application" }],
+            },
+            "status": { "phase": "Running", "podIP": self.address, "podIPs": [{ "ip": self.address }] },
+        })
+    }
+}
+
+/// `kind-name.json`, so that an object has one file.
+pub(super) fn file_name(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
+    format!("{}-{}.json", text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+fn metadata(name: &str) -> Value {
+    json!({ "name": name, "namespace": NAMESPACE, "creationTimestamp": "2026-01-01T00:00:00Z" })
+}

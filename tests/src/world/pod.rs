@@ -1,0 +1,323 @@
+//! A pod: a network namespace with an address, an object in the folder of live state and, if meshed, a sidecar.
+
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use minimesh_balance::Rng;
+
+use super::manifests::PodObject;
+use super::{ControlPlane, NAMESPACE, Process, World, control_plane, lines, minimesh, ready};
+use crate::apps::{Exchange, ExchangeResult, LoadResult, Request, Response, Rogue, RogueResult};
+use crate::protocol::Reply;
+use crate::stage::SELF;
+use crate::{body, protocol, wait};
+
+/// A pod that is being described.
+pub struct PodBuilder<'w> {
+    world: &'w World,
+    name: String,
+    account: String,
+    workload: String,
+    annotations: Vec<(String, String)>,
+    proxy: Vec<String>,
+}
+
+/// A pod that runs.
+pub struct Pod<'w> {
+    world: &'w World,
+    name: String,
+    account: Cell<String>,
+    workload: String,
+    address: Ipv4Addr,
+    annotations: Vec<(String, String)>,
+    meshed: bool,
+    proxy: Option<Process<'w>>,
+}
+
+/// An HTTP server in a pod, with its log of ids.
+pub struct HttpServer<'w> {
+    /// The server.
+    pub process: Process<'w>,
+    log: PathBuf,
+}
+
+/// SO_MARK of the proxies' own traffic: all processes of a user namespace have one UID.
+const MARK: &str = "2102";
+const ADMIN: u16 = 4191;
+
+impl<'w> PodBuilder<'w> {
+    pub(super) fn new(world: &'w World, name: &str) -> PodBuilder<'w> {
+        let name = name.to_owned();
+        let (account, workload) = (name.clone(), name.clone());
+        PodBuilder { world, name, account, workload, annotations: Vec::new(), proxy: Vec::new() }
+    }
+
+    /// Of this workload, under its service account; both are named like the pod otherwise.
+    pub fn workload(mut self, name: &str) -> PodBuilder<'w> {
+        (self.workload, self.account) = (name.to_owned(), name.to_owned());
+        self
+    }
+
+    /// With an annotation.
+    pub fn annotation(mut self, name: &str, value: &str) -> PodBuilder<'w> {
+        self.annotations.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With one more argument and value for its sidecar.
+    pub fn proxy_argument(mut self, name: &str, value: &str) -> PodBuilder<'w> {
+        self.proxy.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// A pod without sidecar.
+    pub fn unmeshed(self) -> UnmeshedBuilder<'w> {
+        UnmeshedBuilder(self)
+    }
+
+    /// A pod with a sidecar that is ready.
+    pub fn start(mut self, control_plane: &ControlPlane<'w>) -> Pod<'w> {
+        let token = format!("{:016x}{:016x}", self.world.random(), self.world.random());
+        let file = self.world.path(&format!("tokens/{}", self.name));
+        std::fs::write(&file, &token).expect("the world's folder can be written");
+        let hash = ("minimesh.io/token-sha256".to_owned(), body::sha256(token.as_bytes()));
+        self.annotations.push(hash);
+        let arguments = std::mem::take(&mut self.proxy);
+        let mut pod = self.place(true);
+
+        let program = minimesh().display().to_string();
+        pod.spawn("redirect", &[&program, "redirect", "--exempt-mark", MARK]).succeed();
+        let bundle = pod.world.authority().join("trust-bundle.pem").display().to_string();
+        let (token, control_plane) = (file.display().to_string(), control_plane.arguments_for_proxies());
+        let mut argv = vec![&*program, "proxy", "--trust-bundle", &bundle, "--token-file", &token, "--mark", MARK];
+        argv.extend(["--pod-namespace", NAMESPACE, "--pod-name", &pod.name]);
+        argv.extend(control_plane.iter().chain(&arguments).map(String::as_str));
+        let proxy = pod.spawn("proxy", &argv);
+        wait::eventually(&format!("the sidecar of {} is ready", pod.name), || {
+            proxy.expect_running();
+            (pod.admin("/ready").status == 200).then_some(())
+        });
+        pod.proxy = Some(proxy);
+        pod
+    }
+
+    fn place(self, meshed: bool) -> Pod<'w> {
+        let PodBuilder { world, name, account, workload, annotations, .. } = self;
+        let address = world.next_address();
+        match world.node.call(&protocol::Request::AddPod { name: name.clone(), address }) {
+            Reply::Done => {}
+            other => panic!("no pod {name}: {other:?}"),
+        }
+        let account = Cell::new(account);
+        let pod = Pod { world, name, account, workload, address, annotations, meshed, proxy: None };
+        pod.publish(false);
+        pod
+    }
+}
+
+/// A pod that gets no sidecar.
+pub struct UnmeshedBuilder<'w>(PodBuilder<'w>);
+
+impl<'w> UnmeshedBuilder<'w> {
+    /// Starts it.
+    pub fn start(self) -> Pod<'w> {
+        self.0.place(false)
+    }
+}
+
+impl<'w> Pod<'w> {
+    /// Its address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A port of it.
+    pub fn port(&self, port: u16) -> SocketAddr {
+        SocketAddr::from((self.address, port))
+    }
+
+    /// `spiffe://…` of its service account.
+    pub fn identity(&self) -> String {
+        control_plane::identity(&self.account_name())
+    }
+
+    /// Its sidecar.
+    pub fn proxy(&self) -> &Process<'w> {
+        self.proxy.as_ref().expect("the pod is meshed")
+    }
+
+    /// What the cluster believes about it, from now on: another service account.
+    pub fn claim_account(&self, account: &str) {
+        self.account.set(account.to_owned());
+        self.publish(false);
+    }
+
+    /// Marks it for deletion, as the API server does before anything of it ends.
+    pub fn mark_deleted(&self) {
+        self.publish(true);
+    }
+
+    /// Takes its object away.
+    pub fn unpublish(&self) {
+        self.world.delete(&self.object(false));
+    }
+
+    /// Starts a program in it.
+    pub fn spawn(&self, what: &str, argv: &[&str]) -> Process<'w> {
+        self.world.spawn(Some(&self.name), what, argv)
+    }
+
+    /// Starts one of the stories' applications in it.
+    pub fn app(&self, name: &str, arguments: &[&str]) -> Process<'w> {
+        self.spawn(name, &[&[SELF, "app", name], arguments].concat())
+    }
+
+    /// Starts an HTTP server that is named like the pod.
+    pub fn http_server(&self, port: u16) -> HttpServer<'w> {
+        let log = self.world.path(&format!("logs/{}-{port}.ids", self.name));
+        let (port, path) = (port.to_string(), log.display().to_string());
+        let process = self.app("http-server", &["--port", &port, "--name", &self.name, "--log", &path]);
+        ready(&process);
+        HttpServer { process, log }
+    }
+
+    /// Starts a server of bytes.
+    pub fn tcp_server(&self, behaviour: &str, port: u16) -> Process<'w> {
+        let process = self.app("tcp-server", &["--behaviour", behaviour, "--port", &port.to_string()]);
+        ready(&process);
+        process
+    }
+
+    /// Sends one request from it.
+    pub fn request(&self, request: &Request) -> Response {
+        self.said(&self.app("http-request", &["--request", &json(request)]))
+    }
+
+    /// Has one conversation in bytes from it.
+    pub fn exchange(&self, exchange: &Exchange) -> ExchangeResult {
+        self.said(&self.app("tcp-client", &["--exchange", &json(exchange)]))
+    }
+
+    /// Attacks from it.
+    pub fn attack(&self, rogue: &Rogue) -> RogueResult {
+        self.said(&self.app("rogue", &["--rogue", &json(rogue)]))
+    }
+
+    /// Begins to send many requests from it; `first_id` keeps ids of several clients apart.
+    pub fn load(&self, target: SocketAddr, first_id: u64, requests: u64, largest_body: u64) -> Load<'w> {
+        let log = self.world.path(&format!("logs/{}-{first_id}.sent", self.name));
+        let (target, first, requests) = (target.to_string(), first_id.to_string(), requests.to_string());
+        let (largest, path) = (largest_body.to_string(), log.display().to_string());
+        let process = self.app(
+            "http-load",
+            &[
+                "--target",
+                &target,
+                "--first-id",
+                &first,
+                "--requests",
+                &requests,
+                "--largest-body",
+                &largest,
+                "--connections",
+                "8",
+                "--log",
+                &path,
+            ],
+        );
+        Load { process, log }
+    }
+
+    /// Asks its sidecar's admin port.
+    pub fn admin(&self, path: &str) -> Response {
+        self.request(&Request::get(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)), path))
+    }
+
+    /// Sum of the sidecar's series of that name that carry all these labels.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let response = self.admin("/metrics");
+        assert_eq!(response.status, 200, "{}", response.body);
+        let wanted: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let series = response.body.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && wanted.iter().all(|label| line.contains(&**label))
+        });
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    fn said<T: serde::de::DeserializeOwned>(&self, process: &Process<'w>) -> T {
+        let status = process.wait();
+        let output = process.output();
+        serde_json::from_str(&output).unwrap_or_else(|error| {
+            panic!("{} in {}: {status:?}, {error}: {output}{}", process.what(), self.name, process.log())
+        })
+    }
+
+    fn publish(&self, deleted: bool) {
+        self.world.apply(&self.object(deleted));
+    }
+
+    fn object(&self, deleted: bool) -> serde_json::Value {
+        let pod = PodObject {
+            name: &self.name,
+            account: &self.account_name(),
+            workload: &self.workload,
+            address: self.address,
+            meshed: self.meshed,
+            annotations: &self.annotations,
+            deleted,
+        };
+        pod.object()
+    }
+
+    fn account_name(&self) -> String {
+        let account = self.account.take();
+        self.account.set(account.clone());
+        account
+    }
+}
+
+impl HttpServer<'_> {
+    /// `id SHA-256` of every request that it has received whole.
+    pub fn received(&self) -> Vec<String> {
+        lines(&self.log)
+    }
+}
+
+/// Many requests under way.
+pub struct Load<'w> {
+    process: Process<'w>,
+    log: PathBuf,
+}
+
+impl Load<'_> {
+    /// Whether it still sends.
+    pub fn is_running(&self) -> bool {
+        self.process.status() == protocol::Status::Running
+    }
+
+    /// Waits for the last answer. Says what became of the requests, and `id SHA-256` of each that succeeded.
+    pub fn finish(self, patience: Duration) -> (LoadResult, Vec<String>) {
+        let output = self.process.succeed_within(patience);
+        (serde_json::from_str(&output).expect("it says what became of it"), lines(&self.log))
+    }
+}
+
+impl World {
+    /// Enough for tokens of a test.
+    fn random(&self) -> u64 {
+        let seed = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64);
+        Rng::new(seed ^ u64::from(std::process::id()) << 32).next_u64()
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("it can be written")
+}
