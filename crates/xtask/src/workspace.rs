@@ -25,8 +25,7 @@ impl Workspace {
         let output = command.output().map_err(|error| format!("cannot run cargo metadata: {error}"))?;
         let metadata: Value =
             serde_json::from_slice(&output.stdout).map_err(|error| format!("cannot read cargo metadata: {error}"))?;
-        let text =
-            |key: &str| metadata[key].as_str().map(PathBuf::from).ok_or_else(|| format!("cargo metadata lacks {key}"));
+        let root = metadata["workspace_root"].as_str().ok_or("cargo metadata names no workspace")?;
         Ok(Workspace {
             root: PathBuf::from(root),
             packages: metadata["packages"].as_array().into_iter().flatten().map(package).collect(),
