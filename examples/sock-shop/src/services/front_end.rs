@@ -172,8 +172,8 @@ impl FrontEnd {
         });
         let mut order = self.client.json(Call::post("orders", "/orders", &wanted), trail).await?;
         self.client.fetch(Call::get("carts", format!("/carts/{id}")).with_method(Method::DELETE), trail).await?;
-        let mut served = vec![pod::name().to_owned()];
-        served.extend(trail.names());
+        let others = trail.names().into_iter().filter(|name| name != pod::name());
+        let served: Vec<String> = std::iter::once(pod::name().to_owned()).chain(others).collect();
         order["servedBy"] = json!(served);
         Ok(Answer::json(&order).with_status(StatusCode::CREATED))
     }
