@@ -56,6 +56,21 @@ fn advise(step: Step, error: Errno, machine: &Machine) -> String {
             "{refused}: kernel.unprivileged_userns_clone is 0. Way out: sudo sysctl -w kernel.unprivileged_userns_clone=1{or_root}"
         );
     }
+    match error {
+        Errno::ENOSPC | Errno::EUSERS => {
+            return format!(
+                "{refused}: the limit on namespaces is reached or they are nested too deep. Way out: raise \
+                 user.max_user_namespaces and user.max_net_namespaces (sysctl){or_root}"
+            );
+        }
+        Errno::EINVAL => {
+            return format!(
+                "{refused}: the kernel was built without them (CONFIG_USER_NS, CONFIG_NET_NS, CONFIG_PID_NS). Way out: \
+                 another kernel, or a virtual machine{or_root}"
+            );
+        }
+        _ => {}
+    }
     if machine.container || machine.seccomp {
         return format!(
             "{refused}: a seccomp filter or missing capabilities forbid it, as is usual inside a container. Way out: start \
@@ -69,20 +84,10 @@ fn advise(step: Step, error: Errno, machine: &Machine) -> String {
              the default of Ubuntu since 23.10). Way out: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0{or_root}"
         );
     }
-    match error {
-        Errno::ENOSPC | Errno::EUSERS => format!(
-            "{refused}: the limit on namespaces is reached or they are nested too deep. Way out: raise \
-             user.max_user_namespaces and user.max_net_namespaces (sysctl){or_root}"
-        ),
-        Errno::EINVAL | Errno::ENOSYS => format!(
-            "{refused}: the kernel was built without them (CONFIG_USER_NS, CONFIG_NET_NS, CONFIG_PID_NS). Way out: another \
-             kernel, or a virtual machine{or_root}"
-        ),
-        _ => format!(
-            "{refused}: a security module or a sandbox forbids it. Way out: run the demo outside of the sandbox{or_root}; \
-             the system's audit log names the module"
-        ),
-    }
+    format!(
+        "{refused}: a security module or a sandbox forbids it. Way out: run the demo outside of the sandbox{or_root}; \
+         the system's audit log names the module"
+    )
 }
 
 impl Machine {
@@ -138,6 +143,12 @@ mod tests {
     fn debian_names_its_switch() {
         let debian = Machine { clone_forbidden: true, ..machine() };
         names(Step::UserNamespace, Errno::EPERM, &debian, "kernel.unprivileged_userns_clone=1");
+    }
+
+    #[test]
+    fn exhausted_limit_is_no_matter_of_seccomp() {
+        let container = Machine { seccomp: true, root: true, ..machine() };
+        names(Step::Namespaces, Errno::ENOSPC, &container, "user.max_net_namespaces");
     }
 
     #[test]

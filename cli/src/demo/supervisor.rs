@@ -112,8 +112,8 @@ impl Demo {
         let verdict = verdict?;
         match end {
             End::NodeGone => Err(self.node_is_gone()),
-            End::TimeUp => judge(&verdict),
-            End::Asked if self.args.duration.is_some() => judge(&verdict),
+            End::TimeUp => self.judge(&verdict),
+            End::Asked if self.args.duration.is_some() => self.judge(&verdict),
             End::Asked => Ok(()),
         }
     }
@@ -199,6 +199,15 @@ impl Demo {
             self.exposed.as_ref().zip(self.url()).map(|(exposed, url)| format!("{} is at {url}", exposed.service));
         let logs = format!("output of the containers: {}", self.run.path().join("pods").display());
         page.into_iter().chain([logs]).collect()
+    }
+
+    /// The table ends with the verdict in words; the document leaves them to stderr.
+    fn judge(&self, verdict: &Verdict) -> Result<(), Failure> {
+        match self.args.output {
+            _ if verdict.passed() => Ok(()),
+            Output::Json => Err(Failure::new(verdict.sentences().join("\n  "))),
+            Output::Plain | Output::Table => Err(Failure::silent(1)),
+        }
     }
 
     fn node_is_gone(&self) -> Failure {
@@ -303,14 +312,6 @@ fn start_stage(run: &OwnRun, listener: Option<TcpListener>) -> Result<(Child, St
         .spawn()
         .map_err(|error| Failure::new(format!("cannot start /proc/self/exe: {error}; the demo needs /proc")))?;
     Ok((stage, ours))
-}
-
-fn judge(verdict: &Verdict) -> Result<(), Failure> {
-    match verdict.problems.as_slice() {
-        _ if verdict.passed() => Ok(()),
-        [] => Err(Failure::new("no edge carried traffic")),
-        problems => Err(Failure::new(problems.join("\n  "))),
-    }
 }
 
 fn at(path: &Path, error: &io::Error) -> Failure {
