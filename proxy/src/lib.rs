@@ -25,3 +25,6 @@ mod net;
 mod outbound;
 
 pub use net::Origin;
+
+#[cfg(test)]
+mod path_tests;

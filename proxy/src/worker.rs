@@ -20,6 +20,7 @@ use minimesh_identity::Credentials;
 use minimesh_runtime::drain;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
@@ -123,18 +124,19 @@ pub(crate) async fn run(config: WorkerConfig) {
         "started"
     );
     let (worker, handed, listeners) = Worker::new(config);
+    let mut tasks = JoinSet::new();
     for (listener, direction) in listeners {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
                 let accepting = Rc::clone(&worker);
                 let take = move |tcp, peer| accepting.take(tcp, peer, direction);
-                tokio::task::spawn_local(serve(listener, Rc::clone(&worker), take));
+                tasks.spawn_local(serve(listener, Rc::clone(&worker), take));
             }
             Err(error) => tracing::error!(%error, "cannot use a listener"),
         }
     }
-    tokio::task::spawn_local(Rc::clone(&worker).take_handed(handed));
-    tokio::task::spawn_local(Rc::clone(&worker).sweep());
+    tasks.spawn_local(Rc::clone(&worker).take_handed(handed));
+    tasks.spawn_local(Rc::clone(&worker).sweep());
 
     worker.drain.started().await;
     worker.closing.set(true);

@@ -73,7 +73,9 @@ pub(crate) async fn forward(
         Err(error) => return Err(Failed { error, answered: None, repeatable: false }),
     };
     let mut exchange = Exchange::new(down, up, guard, request, passage.limit);
-    exchange.begin().await;
+    if let Err(failure) = exchange.begin().await {
+        return Err(unanswered(failure, &exchange));
+    }
     let sent = Instant::now();
 
     let strip = if passage.mesh { Strip::Nothing } else { Strip::Own };
@@ -94,10 +96,13 @@ pub(crate) async fn forward(
         Ok(answer) => answer,
         Err(failure) => return Err(unanswered(failure, &exchange)),
     };
-    exchange.respond_first(&mut answer).await;
+    let first = exchange.respond_first(&mut answer).await;
     let added = (sent - began) + received.elapsed();
-
-    if let Err(failure) = exchange.respond(&mut answer).await {
+    let responded = match first {
+        Some(responded) => responded,
+        None => exchange.respond(&mut answer).await,
+    };
+    if let Err(failure) = responded {
         let error = error_of(failure);
         return Err(Failed { error, answered: Some(response.status), repeatable: false });
     }

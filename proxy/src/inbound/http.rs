@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use minimesh_api::model::{Direction, EdgeProtocol};
 use minimesh_route::HeaderEdits;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::authorize::Permit;
@@ -116,7 +117,7 @@ impl Client<'_> {
         self.authorize().map_err(untouched)?;
         let port = permit.port();
         // held before the body is read: where the application is absent, nothing of the request is consumed
-        let mut app = match poll_fn(|cx| Poll::Ready(port.reuse(cx))).await {
+        let mut app = match unconstrained(poll_fn(|cx| Poll::Ready(port.reuse(cx)))).await {
             Some(app) => app,
             None => {
                 let waited = Instant::now();

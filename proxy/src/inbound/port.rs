@@ -152,7 +152,8 @@ impl Port {
         }
     }
 
-    /// The idle connection used last, if the application has not closed it.
+    /// The idle connection used last, if the application has not closed it. To be polled without tokio's budget, as the
+    /// endpoints' is.
     pub(crate) fn reuse(&self, cx: &mut Context<'_>) -> Option<Conn> {
         let now = Instant::now();
         loop {

@@ -138,7 +138,8 @@ impl Endpoint {
         self.tcp.get_or_init(|| self.cells(worker, EdgeProtocol::Tcp))
     }
 
-    /// The idle connection used last, if it can still be used.
+    /// The idle connection used last, if it can still be used. To be polled without tokio's budget: a poll that is put off
+    /// would take a closed connection for an idle one.
     pub(crate) fn reuse(&self, worker: &Worker, cx: &mut Context<'_>) -> Option<Upstream> {
         let now = Instant::now();
         loop {

@@ -9,6 +9,7 @@ use minimesh_api::model::{BackendRef, Direction};
 use minimesh_balance::Outcome;
 use minimesh_identity::Alpn;
 use minimesh_route::{Filters, HeaderEdits, RequestView, Selection};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use super::backend::{Backend, Tried};
@@ -134,7 +135,7 @@ impl Client<'_> {
         let worker = self.worker;
         let mut load = Load::new(endpoint);
         let deadline = choice.attempt_deadline();
-        let mut upstream = match poll_fn(|cx| Poll::Ready(endpoint.reuse(worker, cx))).await {
+        let mut upstream = match unconstrained(poll_fn(|cx| Poll::Ready(endpoint.reuse(worker, cx)))).await {
             Some(upstream) => upstream,
             None => Box::pin(dial(worker, endpoint, deadline)).await.map_err(untouched)?,
         };

@@ -116,13 +116,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// The first write of the request: as much as the socket takes at once.
-    pub(crate) async fn begin(&mut self) {
-        poll_fn(|cx| {
-            // an error is kept and reported by the wait for the response
-            let _ = self.poll_upload(cx);
-            Poll::Ready(())
+    pub(crate) async fn begin(&mut self) -> Result<(), Failure> {
+        poll_fn(|cx| match self.poll_upload(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => Poll::Ready(Ok(())),
         })
-        .await;
+        .await
     }
 
     /// Uploads, and waits for the next response head; the head stays in `up.buffer`.
@@ -143,18 +142,28 @@ impl<'a> Exchange<'a> {
         self.up.buffer.release();
     }
 
-    /// Passes the response on, and goes on uploading meanwhile.
-    pub(crate) async fn respond(&mut self, response: &mut Transfer) -> Result<(), Failure> {
-        poll_fn(|cx| self.poll_respond(cx, response)).await
+    /// Begins to pass the response on: as much as the socket takes at once. `None`: not all of it.
+    pub(crate) async fn respond_first(&mut self, response: &mut Transfer) -> Option<Result<(), Failure>> {
+        poll_fn(|cx| match self.poll_download(cx, response) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 
-    /// The first write of the response: as much as the socket takes at once.
-    pub(crate) async fn respond_first(&mut self, response: &mut Transfer) {
+    /// Passes the rest of the response on, and goes on uploading meanwhile.
+    pub(crate) async fn respond(&mut self, response: &mut Transfer) -> Result<(), Failure> {
         poll_fn(|cx| {
-            let _ = response.poll(cx, self.up, &mut self.down.stream);
-            Poll::Ready(())
+            self.guard.check(cx)?;
+            if let Poll::Ready(result) = self.poll_download(cx, response) {
+                return Poll::Ready(result);
+            }
+            match self.poll_upload(cx) {
+                Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
+                _ => Poll::Pending,
+            }
         })
-        .await;
+        .await
     }
 
     /// After an early response: takes the rest of the request, so that the connection can serve another one.
@@ -211,22 +220,13 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn poll_respond(&mut self, cx: &mut Context<'_>, response: &mut Transfer) -> Poll<Result<(), Failure>> {
-        self.guard.check(cx)?;
-        match response.poll(cx, self.up, &mut self.down.stream) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(Broken::Write(_))) => return Poll::Ready(Err(Failure::ClientGone)),
-            Poll::Ready(Err(Broken::Read(error))) => return Poll::Ready(Err(Failure::Upstream(error))),
-            Poll::Ready(Err(Broken::Ended)) => return Poll::Ready(Err(Failure::UpstreamEnded { unread: false })),
-            Poll::Ready(Err(Broken::Malformed)) => {
-                return Poll::Ready(Err(Failure::UpstreamMalformed(HeadError::Malformed("chunk"))));
-            }
-            Poll::Pending => {}
-        }
-        match self.poll_upload(cx) {
-            Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
-            _ => Poll::Pending,
-        }
+    fn poll_download(&mut self, cx: &mut Context<'_>, response: &mut Transfer) -> Poll<Result<(), Failure>> {
+        response.poll(cx, self.up, &mut self.down.stream).map_err(|broken| match broken {
+            Broken::Write(_) => Failure::ClientGone,
+            Broken::Read(error) => Failure::Upstream(error),
+            Broken::Ended => Failure::UpstreamEnded { unread: false },
+            Broken::Malformed => Failure::UpstreamMalformed(HeadError::Malformed("chunk")),
+        })
     }
 
     /// Moves the request on; afterwards watches the client, whose end is the end of the exchange. Ready with `Ok` when the

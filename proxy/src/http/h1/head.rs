@@ -80,6 +80,7 @@ struct Connection {
     keep_alive: bool,
     upgrade: bool,
     chunked: bool,
+    coding_line: Option<usize>,
     length: Option<u64>,
     hosts: usize,
     upgrade_line: Option<usize>,
@@ -161,6 +162,10 @@ pub(crate) fn parse_response(
         return Err(HeadError::Malformed("transfer-encoding in HTTP/1.0"));
     }
     if let (Some(line), true) = (connection.upgrade_line, status != 101) {
+        cuts.add_line(head, response.headers, line)?;
+    }
+    if let (Some(line), 0) = (connection.coding_line, request.minor) {
+        // HTTP/1.0 does not know chunks: it gets the payload
         cuts.add_line(head, response.headers, line)?;
     }
     let declared = framing(&connection)?;
@@ -284,6 +289,7 @@ fn read_lines(
                     return Err(HeadError::Malformed("transfer-encoding other than chunked"));
                 }
                 connection.chunked = true;
+                connection.coding_line = Some(index);
                 false
             }
             _ => is("http2-settings"),

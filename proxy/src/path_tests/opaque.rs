@@ -1,0 +1,108 @@
+//! Connections that are not HTTP, and finding that out.
+
+use super::*;
+
+async fn greeter() -> SocketAddr {
+    app(|mut peer| async move {
+        peer.send(b"220 hello\r\n").await;
+        while let Some(line) = peer.read_until(|bytes| Some(bytes.iter().position(|byte| *byte == b'\n')? + 1)).await {
+            peer.send(&line).await;
+        }
+        peer.send(b"bye").await;
+    })
+    .await
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_server_that_speaks_first_is_heard() {
+    let mesh = Mesh::new();
+    let server = mesh.server("catalogue-db", greeter().await);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    for _ in 0..3 {
+        let mut client = mesh.connect().await;
+        assert_eq!(client.exactly(11).await.as_deref(), Some(&b"220 hello\r\n"[..]));
+        client.send(b"line\n").await;
+        assert_eq!(client.exactly(5).await.as_deref(), Some(&b"line\n"[..]));
+        // half-close is kept: the server still says goodbye
+        client.tcp.shutdown().await.expect("shutdown");
+        assert_eq!(client.rest().await, b"bye");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_silent_client_that_turns_out_to_speak_http_is_served_as_http() {
+    let (mesh, server) = one_server().await;
+    let mut client = mesh.connect().await;
+    // long enough for the early connection to be there
+    tokio::time::timeout(Duration::from_millis(30), client.exactly(1)).await.expect_err("nobody speaks");
+    assert!(client.get().await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(server.proxy.edge().requests, 1);
+}
+
+#[tokio::test(flavor = "local")]
+async fn opaque_bytes_pass_unchanged_and_resets_are_passed_on() {
+    let mesh = Mesh::new();
+    let app = app(|mut peer| async move {
+        let mut bytes = peer.exactly(1_000_000).await.expect("all");
+        bytes.reverse();
+        peer.send(&bytes).await;
+        // an RST overtakes what is still in flight
+        peer.exactly(1).await;
+        peer.tcp.set_zero_linger().expect("linger");
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let mut client = mesh.connect().await;
+    let mut bytes: Vec<u8> = (0..1_000_000u32).map(|n| (n / 3) as u8).collect();
+    bytes[0] = 0;
+    client.send(&bytes).await;
+    bytes.reverse();
+    assert!(client.exactly(1_000_000).await == Some(bytes));
+    client.send(b"x").await;
+    assert!(client.is_reset().await);
+}
+
+#[tokio::test(flavor = "local")]
+async fn nobody_listening_is_an_rst_at_once() {
+    let mesh = Mesh::new();
+    let server = mesh.server("catalogue", nobody().await);
+    for endpoint in [unmeshed(nobody().await), server.endpoint()] {
+        mesh.service(Protocol::Detect, vec![endpoint.clone()]);
+        assert!(mesh.connect().await.is_reset().await, "silent client, {endpoint:?}");
+        mesh.service(Protocol::Opaque, vec![endpoint]);
+        let mut client = mesh.connect().await;
+        client.send(b"\0\0\0").await;
+        assert!(client.is_reset().await);
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_applications_own_tls_travels_inside_the_meshs() {
+    let mesh = Mesh::new();
+    let app = app(|mut peer| async move {
+        let hello = peer.exactly(8).await.expect("hello");
+        assert_eq!(hello, b"\x16\x03\x01\x02\x00\x01\x00\x01");
+        peer.send(b"\x16\x03\x03").await;
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let mut client = mesh.connect().await;
+    client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01").await;
+    assert_eq!(client.rest().await, b"\x16\x03\x03");
+    let report = server.proxy.metrics.reports();
+    assert!(report.iter().any(|report| report.bytes_read == 8 && report.bytes_written == 3), "{report:#?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_address_outside_the_cluster_is_passed_through() {
+    let mesh = Mesh::new();
+    let address = greeter().await;
+    let origin = Origin::Fixed { outbound: address, inbound: address };
+    let proxy = Proxy::start(Direction::Outbound, origin, id("front-end"), DefaultPolicy::AllUnauthenticated);
+    let tcp = TcpStream::connect(proxy.address).await.expect("listener");
+    let mut client = Client { tcp, left: Vec::new() };
+    assert_eq!(client.exactly(11).await.as_deref(), Some(&b"220 hello\r\n"[..]));
+    drop(mesh);
+}

@@ -1,0 +1,87 @@
+//! Who is let in, and what those who are not get.
+
+use super::*;
+
+async fn direct(server: &Server) -> Client {
+    Client { tcp: TcpStream::connect(server.proxy.address).await.expect("inbound listener"), left: Vec::new() }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_strict_port_refuses_plaintext_and_serves_the_mesh() {
+    let mesh = Mesh::new();
+    let server = mesh.server_with("catalogue", echo().await, DefaultPolicy::AllAuthenticated);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+
+    let response = direct(&server).await.get().await;
+    assert!(response.starts_with("HTTP/1.1 403 ") && response.contains("minimesh-error: policy_denied"), "{response}");
+    for bytes in [&b"\0\0\0"[..], b"\x16\x03\x01\x00\x04\x01\x00\x00\x00"] {
+        let mut client = direct(&server).await;
+        client.send(bytes).await;
+        assert!(client.is_reset().await);
+    }
+    assert!(mesh.connect().await.get().await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_permissive_port_serves_plaintext_without_an_identity() {
+    let (_mesh, server) = one_server().await;
+    let response = direct(&server).await.ask("GET / HTTP/1.1\r\nHost: a\r\nl5d-client-id: admin\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200 ") && !response.contains("l5d-client-id"), "{response}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_port_that_turns_strict_closes_open_plaintext() {
+    let mesh = Mesh::new();
+    let echo = app(|mut peer| async move {
+        while let Some(byte) = peer.exactly(1).await {
+            peer.send(&byte).await;
+        }
+    })
+    .await;
+    let server = mesh.server("catalogue", echo);
+    let mut client = direct(&server).await;
+    client.send(b"\0").await;
+    assert_eq!(client.exactly(1).await.as_deref(), Some(&b"\0"[..]));
+    let strict = PortPolicy { protocol: Protocol::Detect, policy: DefaultPolicy::AllAuthenticated };
+    server.proxy.control.port(server.app.port(), strict);
+    assert!(client.is_reset().await);
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_wrong_identity_gets_nothing() {
+    let (mesh, server) = one_server().await;
+    mesh.endpoints(vec![server.endpoint_as(&id("payment"))]);
+    let response = mesh.connect().await.get().await;
+    assert!(response.contains("minimesh-error: tls_identity_mismatch"), "{response}");
+    assert!(response.starts_with("HTTP/1.1 502 "), "{response}");
+    assert!(server.proxy.metrics.reports().iter().all(|report| report.requests == 0));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_of_a_foreign_authority_is_refused_by_the_server() {
+    let (mesh, _server) = one_server().await;
+    let foreign = Authority::create(DOMAIN).expect("authority");
+    mesh.client.control.credentials(mesh.credentials(&foreign, &mesh.client.identity, Duration::from_secs(60)));
+    let response = mesh.connect().await.get().await;
+    assert!(response.contains("minimesh-error: tls_unknown_issuer"), "{response}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_meshed_endpoint_without_tls_gets_nothing() {
+    let mesh = Mesh::new();
+    let (seen, count) = counter();
+    let app = app(move |mut peer| {
+        let seen = Rc::clone(&seen);
+        async move {
+            if let Some(hello) = peer.exactly(1).await {
+                assert_eq!(hello, [0x16], "a ClientHello and nothing else");
+                seen.set(seen.get() + 1);
+            }
+        }
+    })
+    .await;
+    let endpoint = endpoint(app, Transport::MutualTls { identity: id("catalogue").as_str().into() });
+    mesh.service(Protocol::Detect, vec![endpoint]);
+    assert!(mesh.connect().await.get().await.contains("minimesh-error: tls_handshake_failed"));
+    assert!(count.get() > 0);
+}
