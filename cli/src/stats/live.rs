@@ -5,6 +5,7 @@
 
 use std::{pin::pin, time::Duration};
 
+use minimesh_api::model::ReportedEdge;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
@@ -28,7 +29,7 @@ pub(crate) async fn live(
         Output::Table => Screen::of_stdout(),
         Output::Json | Output::Plain => Screen::plain(),
     };
-    let mut view = Live { header: options.header, edges: Vec::new(), trouble: None, answered: false };
+    let mut view = Live { header: options.header, edges: Vec::new(), probed: 0, trouble: None, answered: false };
     let mut ticks = interval(options.refresh);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut end = pin!(end);
@@ -40,7 +41,7 @@ pub(crate) async fn live(
         }
         tokio::select! {
             () = &mut end => break,
-            answer = source.edges(options.window) => view.take(answer.map(|rows| merge::edges(&rows))),
+            answer = source.edges(options.window) => view.take(answer),
         }
         match options.output {
             Output::Json => {}
@@ -56,7 +57,7 @@ pub(crate) async fn live(
         }
     }
     let last = last_word(source, begun.elapsed()).await;
-    view.take(last.map(|rows| merge::edges(&rows)));
+    view.take(last);
     if !view.answered {
         let reason = view.trouble.unwrap_or_else(|| "the demo ended before it was asked".to_owned());
         return Err(Error::Unanswered { socket: source.path().display().to_string(), reason });
@@ -67,7 +68,7 @@ pub(crate) async fn live(
 }
 
 /// The last answer covers the whole time; a control plane that is just being restarted gets some time.
-async fn last_word(source: &Source, window: Duration) -> Result<Vec<minimesh_api::model::ReportedEdge>, Error> {
+async fn last_word(source: &Source, window: Duration) -> Result<Vec<ReportedEdge>, Error> {
     let window = window.max(Duration::from_secs(1));
     for _ in 0..LAST_ATTEMPTS {
         if let Ok(rows) = source.edges(window).await {
@@ -96,15 +97,18 @@ fn conclude(screen: &mut Screen, view: &Live, output: Output, verdict: &Verdict,
 struct Live {
     header: Vec<String>,
     edges: Vec<Edge>,
+    /// Workloads that a node probes in plaintext.
+    probed: usize,
     trouble: Option<String>,
     answered: bool,
 }
 
 impl Live {
-    fn take(&mut self, answer: Result<Vec<Edge>, Error>) {
+    fn take(&mut self, answer: Result<Vec<ReportedEdge>, Error>) {
         match answer {
-            Ok(edges) => {
-                (self.edges, self.trouble, self.answered) = (edges, None, true);
+            Ok(rows) => {
+                (self.edges, self.trouble, self.answered) = (merge::edges(&rows), None, true);
+                self.probed = merge::probed(&rows).len();
             }
             Err(error) => self.trouble = Some(error.to_string()),
         }
@@ -190,7 +194,13 @@ mod tests {
     }
 
     fn live(edges: Vec<Edge>) -> Live {
-        Live { header: vec!["The shop: http://127.0.0.1:8079/".into()], edges, trouble: None, answered: true }
+        Live {
+            header: vec!["The shop: http://127.0.0.1:8079/".into()],
+            edges,
+            probed: 2,
+            trouble: None,
+            answered: true,
+        }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! An edge is *secured* only when both sides verified each other: every outbound row of the client names the server's
 //! identity, and the server's proxy names the client's. What only one side says is not secured, and the reason is kept.
 //! Numbers of an edge are the client's; the server's are used where the client's proxy said nothing.
+//!
+//! A server cannot name a client without identity. Such traffic is an edge from `unknown`, and not secured, unless it looks
+//! like a node's readiness probes: those are no edge between workloads, and are told apart as [`probed`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -161,7 +164,7 @@ pub(crate) struct Served {
 pub(crate) fn edges(rows: &[ReportedEdge]) -> Vec<Edge> {
     let names = Names::of(rows);
     let mut pairs: BTreeMap<(Party, Party, EdgeProtocol), Pair<'_>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| carried_anything(row) && !stays_in_pod(row)) {
+    for row in rows.iter().filter(|row| carried_anything(row) && !stays_in_pod(row) && !is_probe(row)) {
         let own = Party::Workload((&row.reporter).into());
         let (source, destination) = match row.edge.key.direction {
             Direction::Inbound => (names.client_of(row), own),
@@ -173,10 +176,18 @@ pub(crate) fn edges(rows: &[ReportedEdge]) -> Vec<Edge> {
             Direction::Outbound => pair.outbound.push(row),
         }
     }
+    fold_verdict_connections(&mut pairs);
     pairs
         .into_iter()
         .map(|((source, destination, protocol), pair)| pair.merge(source, destination, protocol, &names))
         .collect()
+}
+
+/// Workloads that clients without identity asked in plaintext, no more than a node's probes would, ordered.
+pub(crate) fn probed(rows: &[ReportedEdge]) -> Vec<Workload> {
+    let probed: BTreeSet<Workload> =
+        rows.iter().filter(|row| carried_anything(row) && is_probe(row)).map(|row| (&row.reporter).into()).collect();
+    probed.into_iter().collect()
 }
 
 /// Merges reports into workloads, or into pods, with what their own proxies counted inbound.
@@ -334,6 +345,38 @@ impl Names {
     }
 }
 
+/// To find out who speaks first, a proxy opens a connection that carries no byte when the client turns out to speak HTTP.
+/// It belongs to the HTTP edge.
+fn fold_verdict_connections(pairs: &mut BTreeMap<(Party, Party, EdgeProtocol), Pair<'_>>) {
+    let silent = |pair: &Pair<'_>| {
+        pair.outbound.iter().chain(&pair.inbound).all(|row| row.edge.bytes_read + row.edge.bytes_written == 0)
+    };
+    let folded: Vec<_> = pairs
+        .iter()
+        .filter(|((source, destination, protocol), pair)| {
+            let http = (source.clone(), destination.clone(), EdgeProtocol::Http);
+            *protocol == EdgeProtocol::Tcp && silent(pair) && pairs.contains_key(&http)
+        })
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in folded {
+        let Some(pair) = pairs.remove(&key) else { continue };
+        let http = pairs.entry((key.0, key.1, EdgeProtocol::Http)).or_default();
+        http.outbound.extend(pair.outbound);
+        http.inbound.extend(pair.inbound);
+    }
+}
+
+/// What a kubelet does to a port: connects and says nothing, or asks in plain HTTP, at most once a second. Reports do not say
+/// from where a client without identity came, so this is as much as can be told; whoever does more is an edge.
+fn is_probe(row: &ReportedEdge) -> bool {
+    let edge = &row.edge;
+    let asks_seldom = edge.requests as f64 <= PROBES_PER_SECOND * row.over.as_secs_f64().max(1.0);
+    let says_nothing = edge.key.protocol == EdgeProtocol::Tcp && edge.bytes_read == 0;
+    let is_unnamed = edge.key.direction == Direction::Inbound && matches!(edge.key.security, Security::None(_));
+    is_unnamed && (says_nothing || (edge.key.protocol == EdgeProtocol::Http && asks_seldom))
+}
+
 fn is_verified(row: &ReportedEdge) -> bool {
     matches!(row.edge.key.security, Security::Verified(_))
 }
@@ -348,6 +391,8 @@ fn stays_in_pod(row: &ReportedEdge) -> bool {
     matches!(&row.edge.key.security, Security::None(reason) if &**reason == "loopback")
 }
 
+/// A kubelet's shortest period is a second; connection and report do not fall together to the millisecond.
+const PROBES_PER_SECOND: f64 = 1.2;
 /// Proxies report every few seconds; one that was silent this long is gone.
 const STALE: Duration = Duration::from_secs(30);
 

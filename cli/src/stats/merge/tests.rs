@@ -3,7 +3,7 @@
 use minimesh_api::model::{BackendKey, EdgeKey, EdgeReport};
 
 use super::*;
-use crate::stats::testing::{inbound, outbound, reference, spiffe};
+use crate::stats::testing::{inbound, outbound, reference, spiffe, tcp};
 
 fn edge<'e>(edges: &'e [Edge], source: &str, destination: &str) -> &'e Edge {
     let found =
@@ -62,9 +62,49 @@ fn one_plaintext_row_among_verified_ones_unsecures_the_edge() {
 fn plaintext_clients_are_an_edge_of_their_own_and_do_not_taint_others() {
     let mut stranger = inbound("carts", "nobody");
     stranger.edge.key.security = Security::None("no_tls_from_remote".into());
+    stranger.edge.requests = 100;
     let edges = edges(&[outbound("front-end", "carts"), inbound("carts", "front-end"), stranger]);
     assert!(edge(&edges, "front-end", "carts").secured.is_yes());
     assert!(!edge(&edges, "unknown", "carts").secured.is_yes());
+}
+
+#[test]
+fn a_nodes_probes_are_no_edges_but_are_told() {
+    let mut http = inbound("carts", "nobody");
+    http.edge.key.security = Security::None("no_tls_from_remote".into());
+    http.edge.requests = 10;
+    let mut connect = tcp(inbound("carts-db", "nobody"));
+    connect.edge.key.security = Security::None("no_tls_from_remote".into());
+    connect.edge.bytes_read = 0;
+    let rows = [http.clone(), connect.clone()];
+    assert_eq!(edges(&rows), []);
+    let names: Vec<String> = probed(&rows).iter().map(|workload| workload.name.to_string()).collect();
+    assert_eq!(names, ["carts", "carts-db"]);
+    // more than a probe would ask, or say
+    http.edge.requests = 13;
+    connect.edge.bytes_read = 1;
+    assert_eq!(edges(&[http, connect]).len(), 2);
+}
+
+#[test]
+fn a_connection_that_only_found_out_who_speaks_first_is_part_of_the_http_edge() {
+    let silent = |row| {
+        let mut row = tcp(row);
+        (row.edge.bytes_read, row.edge.bytes_written) = (0, 0);
+        row
+    };
+    let rows = [
+        outbound("front-end", "carts"),
+        inbound("carts", "front-end"),
+        silent(outbound("front-end", "carts")),
+        silent(inbound("carts", "front-end")),
+        silent(outbound("carts", "carts-db")),
+        silent(inbound("carts-db", "carts")),
+    ];
+    let edges = edges(&rows);
+    let found: Vec<_> = edges.iter().map(|edge| (edge.source.to_string(), edge.protocol)).collect();
+    assert_eq!(found, [("carts".into(), EdgeProtocol::Tcp), ("front-end".into(), EdgeProtocol::Http)]);
+    assert!(edges.iter().all(|edge| edge.secured.is_yes()));
 }
 
 #[test]
