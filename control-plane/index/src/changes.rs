@@ -4,12 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use minimesh_api::model::ResourceKey;
 
-/// Namespace and name.
-type Name = (Arc<str>, Arc<str>);
+use crate::name::Name;
 
 /// What an event may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub struct Changes {
     pub addresses: BTreeSet<IpAddr>,
     /// Endpoints of every port of these Services.
     pub services: BTreeSet<Name>,
-    /// Workload, `PodInfo` and inbound policy of these pods.
+    /// Workload, [`PodInfo`](crate::PodInfo) and inbound policy of these pods, and which pod has their addresses.
     pub pods: BTreeSet<Name>,
     /// Conditions of routes.
     pub routes: bool,
@@ -34,12 +32,14 @@ impl Changes {
 
     /// Whether the answer for a subscriber of that pod may differ.
     pub fn affects(&self, resource: &ResourceKey, pod_namespace: &str, pod_name: &str) -> bool {
-        let pod = || self.pods.iter().any(|(namespace, name)| **namespace == *pod_namespace && **name == *pod_name);
+        let pod = || self.pods.contains(&Name::new(pod_namespace, pod_name));
         self.everything
             || match resource {
-                ResourceKey::Endpoints(key) => self.services.contains(&(key.namespace.clone(), key.name.clone())),
+                ResourceKey::Endpoints(key) => {
+                    self.services.contains(&Name { namespace: key.namespace.clone(), name: key.name.clone() })
+                }
                 ResourceKey::Port(_) | ResourceKey::Workload => pod(),
-                ResourceKey::Target(address) => self.addresses.contains(&address.ip()),
+                ResourceKey::Target(address) => self.addresses.contains(&address.ip().to_canonical()),
                 ResourceKey::Trust => false,
             }
     }

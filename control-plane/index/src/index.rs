@@ -1,14 +1,17 @@
-//! The store: objects by key, secondary indexes, and the lookups' entrances.
+//! The store: entries by name, and the secondary indexes that say who refers to whom. Lookups are in `link`.
+//!
+//! Every secondary index is a function of the entries alone; that is what makes the order of events irrelevant.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
-use minimesh_api::model::{BackendKey, Endpoints, PassthroughReason, PortPolicy, Target, Workload};
 
 use crate::changes::Changes;
-use crate::link::PodInfo;
-use crate::resource::Event;
-use crate::status::RouteStatus;
+use crate::entry::{NamespaceEntry, PodEntry, RouteEntry, ServiceEntry, SliceEntry};
+use crate::name::{Name, Relation};
+use crate::resource::{Event, Kind, Object, ObjectKey};
 
 /// What is the same for the whole life of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,16 +23,47 @@ pub struct Settings {
 }
 
 /// The index.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Index {
-    settings: Settings,
+    pub(crate) settings: Settings,
     synced: bool,
+    pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceEntry>,
+    pub(crate) pods: BTreeMap<Name, PodEntry>,
+    pub(crate) routes: BTreeMap<Name, RouteEntry>,
+    pub(crate) services: BTreeMap<Name, ServiceEntry>,
+    pub(crate) slices: BTreeMap<Name, SliceEntry>,
+    /// Services by address.
+    pub(crate) service_addresses: Relation<IpAddr>,
+    /// Pods by address.
+    pub(crate) pod_addresses: Relation<IpAddr>,
+    /// Slices by Service.
+    pub(crate) service_slices: Relation<Name>,
+    /// Slices by the pods that they name.
+    pub(crate) pod_slices: Relation<Name>,
+    /// Routes by parent Service.
+    pub(crate) parent_routes: Relation<Name>,
+    /// Routes by the Services that their rules name.
+    pub(crate) backend_routes: Relation<Name>,
 }
 
 impl Index {
     /// An empty index, not synced.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, synced: false }
+        Self {
+            settings,
+            synced: false,
+            namespaces: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            service_addresses: Relation::default(),
+            pod_addresses: Relation::default(),
+            service_slices: Relation::default(),
+            pod_slices: Relation::default(),
+            parent_routes: Relation::default(),
+            backend_routes: Relation::default(),
+        }
     }
 
     /// Whether a complete list has been seen. Before that no answer may leave the control plane.
@@ -39,49 +73,151 @@ impl Index {
 
     /// Takes an event in and says which answers may differ.
     pub fn apply(&mut self, event: Event) -> Changes {
-        self.synced |= matches!(event, Event::Replace(_));
-        Changes { everything: true, ..Changes::default() }
+        match event {
+            Event::Apply(object) => self.apply_object(object),
+            Event::Delete(key) => self.delete(&key),
+            Event::Replace(objects) => {
+                *self = Index { synced: true, ..Index::new(self.settings.clone()) };
+                for object in objects {
+                    self.apply_object(object);
+                }
+                Changes { everything: true, ..Changes::default() }
+            }
+        }
     }
 
-    /// What stands behind an address that a client of that namespace dialled (consumer routes depend on it).
-    pub fn target(&self, client_namespace: &str, address: SocketAddr) -> Target {
-        let _ = client_namespace;
-        let known = self.settings.cluster_networks.iter().any(|network| network.contains(&address.ip()));
-        Target::Passthrough(if known { PassthroughReason::UnknownAddress } else { PassthroughReason::OutsideCluster })
+    fn apply_object(&mut self, object: Object) -> Changes {
+        let name = Name::of(object.metadata());
+        match object {
+            Object::Deployment(_) | Object::ServiceAccount(_) => Changes::default(),
+            Object::EndpointSlice(slice) => self.put_slice(&name, Some(SliceEntry::new(&slice))),
+            Object::HttpRoute(route) => self.put_route(&name, Some(RouteEntry::new(&route))),
+            Object::Namespace(namespace) => self.put_namespace(&name.name, Some(NamespaceEntry::new(&namespace))),
+            Object::Pod(pod) => self.put_pod(&name, Some(PodEntry::new(&pod, &self.settings.trust_domain))),
+            Object::Service(service) => self.put_service(&name, Some(ServiceEntry::new(&service))),
+        }
     }
 
-    /// Endpoints of a Service port; `None`: no such Service, or it lacks the port.
-    pub fn endpoints(&self, backend: &BackendKey) -> Option<Endpoints> {
-        let _ = backend;
-        None
+    fn delete(&mut self, key: &ObjectKey) -> Changes {
+        let name = Name { namespace: key.namespace.clone(), name: key.name.clone() };
+        match key.kind {
+            Kind::Deployment | Kind::ServiceAccount => Changes::default(),
+            Kind::EndpointSlice => self.put_slice(&name, None),
+            Kind::HttpRoute => self.put_route(&name, None),
+            Kind::Namespace => self.put_namespace(&name.name, None),
+            Kind::Pod => self.put_pod(&name, None),
+            Kind::Service => self.put_service(&name, None),
+        }
     }
 
-    /// A pod; `None`: unknown.
-    pub fn pod(&self, namespace: &str, name: &str) -> Option<PodInfo> {
-        let _ = (namespace, name);
-        None
+    // Each `put` takes the old entry out of the secondary indexes, puts the new one in, and unites what each touches.
+
+    fn put_namespace(&mut self, name: &Arc<str>, entry: Option<NamespaceEntry>) -> Changes {
+        // A namespace that says nothing is the same as one that nobody has told us about.
+        let entry = entry.filter(|entry| *entry != NamespaceEntry::default());
+        if self.namespaces.get(name) == entry.as_ref() {
+            return Changes::default();
+        }
+        put(&mut self.namespaces, name, entry);
+        let inside = |other: &&Name| other.namespace == *name;
+        let services = self.services.iter().filter(|(service, _)| service.namespace == *name);
+        Changes {
+            addresses: services.flat_map(|(_, service)| service.addresses()).collect(),
+            pods: self.pods.keys().filter(inside).cloned().collect(),
+            ..Changes::default()
+        }
     }
 
-    /// The pod that owns an address: never one on its node's network, never a finished one.
-    pub fn pod_by_ip(&self, address: IpAddr) -> Option<PodInfo> {
-        let _ = address;
-        None
+    fn put_pod(&mut self, name: &Name, entry: Option<PodEntry>) -> Changes {
+        if self.pods.get(name) == entry.as_ref() {
+            return Changes::default();
+        }
+        let old = put(&mut self.pods, name, entry);
+        let new = self.pods.get(name);
+        for ip in old.iter().flat_map(|pod| &pod.ips) {
+            self.pod_addresses.remove(ip, name);
+        }
+        for ip in new.iter().flat_map(|pod| &pod.ips) {
+            self.pod_addresses.add(*ip, name);
+        }
+        let addresses = old.iter().chain(new).flat_map(|pod| &pod.ips).copied().collect();
+        let slices = self.pod_slices.of(name).filter_map(|slice| self.slices.get(slice));
+        Changes {
+            addresses,
+            services: slices.filter_map(|slice| slice.service.clone()).collect(),
+            pods: [name.clone()].into(),
+            ..Changes::default()
+        }
     }
 
-    /// Inbound policy of a pod's port; `None`: unknown pod.
-    pub fn port(&self, pod_namespace: &str, pod_name: &str, port: u16) -> Option<PortPolicy> {
-        let _ = (pod_namespace, pod_name, port);
-        None
+    fn put_route(&mut self, name: &Name, entry: Option<RouteEntry>) -> Changes {
+        if self.routes.get(name) == entry.as_ref() {
+            return Changes::default();
+        }
+        let old = put(&mut self.routes, name, entry);
+        let new = self.routes.get(name);
+        if let Some(route) = &old {
+            route.parents.iter().for_each(|parent| self.parent_routes.remove(&parent.service, name));
+            route.backend_services().for_each(|service| self.backend_routes.remove(&service, name));
+        }
+        if let Some(route) = new {
+            route.parents.iter().for_each(|parent| self.parent_routes.add(parent.service.clone(), name));
+            route.backend_services().for_each(|service| self.backend_routes.add(service, name));
+        }
+        let addresses = old.iter().chain(new).flat_map(|route| self.parents_addresses(route)).collect();
+        Changes { addresses, routes: true, ..Changes::default() }
     }
 
-    /// What a pod's proxy is told about itself; `None`: unknown pod.
-    pub fn workload(&self, pod_namespace: &str, pod_name: &str) -> Option<Workload> {
-        let _ = (pod_namespace, pod_name);
-        None
+    fn put_service(&mut self, name: &Name, entry: Option<ServiceEntry>) -> Changes {
+        if self.services.get(name) == entry.as_ref() {
+            return Changes::default();
+        }
+        let old = put(&mut self.services, name, entry);
+        let new = self.services.get(name);
+        for address in old.iter().flat_map(|service| service.addresses()) {
+            self.service_addresses.remove(&address, name);
+        }
+        for address in new.iter().flat_map(|service| service.addresses()) {
+            self.service_addresses.add(address, name);
+        }
+        let mut changes = Changes { services: [name.clone()].into(), ..Changes::default() };
+        changes.addresses.extend(old.iter().chain(new).flat_map(|service| service.addresses()));
+        for route in self.backend_routes.of(name).filter_map(|route| self.routes.get(route)) {
+            changes.addresses.extend(self.parents_addresses(route));
+            changes.routes = true;
+        }
+        changes.routes |= self.parent_routes.of(name).next().is_some();
+        changes
     }
 
-    /// Conditions of every route with a Service parent, in the order of their keys.
-    pub fn route_statuses(&self) -> Vec<RouteStatus> {
-        Vec::new()
+    fn put_slice(&mut self, name: &Name, entry: Option<SliceEntry>) -> Changes {
+        if self.slices.get(name) == entry.as_ref() {
+            return Changes::default();
+        }
+        let old = put(&mut self.slices, name, entry);
+        let new = self.slices.get(name);
+        if let Some(slice) = &old {
+            slice.service.iter().for_each(|service| self.service_slices.remove(service, name));
+            slice.pods().for_each(|pod| self.pod_slices.remove(pod, name));
+        }
+        if let Some(slice) = new {
+            slice.service.iter().for_each(|service| self.service_slices.add(service.clone(), name));
+            slice.pods().for_each(|pod| self.pod_slices.add(pod.clone(), name));
+        }
+        let services = old.iter().chain(new).filter_map(|slice| slice.service.clone());
+        Changes { services: services.collect(), ..Changes::default() }
+    }
+
+    fn parents_addresses<'a>(&'a self, route: &'a RouteEntry) -> impl Iterator<Item = IpAddr> + 'a {
+        let parents = route.parents.iter().filter_map(|parent| self.services.get(&parent.service));
+        parents.flat_map(ServiceEntry::addresses)
+    }
+}
+
+/// Sets or removes; answers what was there.
+fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) -> Option<V> {
+    match value {
+        Some(value) => map.insert(key.clone(), value),
+        None => map.remove(key),
     }
 }

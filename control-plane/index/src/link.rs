@@ -1,9 +1,26 @@
-//! Joins: the only place that looks at objects of two kinds at once.
+//! Lookups: the only place that joins objects of two kinds.
+//!
+//! | lookup | joins |
+//! |---|---|
+//! | `target` | Service by address, its routes and their backends; or pod by address |
+//! | `endpoints` | Service port, its slices, the pods that they name |
+//! | `port` | pod, then its namespace |
+//! | `route_statuses` | routes, their parents and backends |
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use minimesh_api::model::WorkloadRef;
+use minimesh_api::model::{
+    BackendKey, BackendRef, DefaultPolicy, Endpoint, EndpointState, Endpoints, HttpRoute, PassthroughReason,
+    PlaintextReason, PortPolicy, Protocol, ServiceTarget, Target, Transport, Workload, WorkloadRef,
+};
+
+use crate::entry::{Parent, PodEntry, RouteEntry, ServiceEntry, ServicePortEntry, SliceEndpointEntry, SlicePod};
+use crate::index::Index;
+use crate::name::Name;
+use crate::resource::ParentRef;
 
 /// What the control plane knows about a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,4 +41,250 @@ pub struct PodInfo {
     pub draining: bool,
     /// Folder mode: SHA-256 of its bootstrap token.
     pub token_sha256: Option<[u8; 32]>,
+}
+
+impl Index {
+    /// What stands behind an address that a client of that namespace dialled (consumer routes depend on it).
+    pub fn target(&self, client_namespace: &str, address: SocketAddr) -> Target {
+        let (ip, port) = (address.ip().to_canonical(), address.port());
+        let claims = self.services_at(ip);
+        let owner = claims.iter().find_map(|(name, service)| Some((*name, *service, service.port(port)?)));
+        if let Some((name, service, port)) = owner {
+            return Target::Service(self.service_target(client_namespace, name, service, port));
+        }
+        if claims.iter().any(|(_, service)| service.cluster.contains(&ip)) {
+            return Target::Passthrough(PassthroughReason::UndefinedPort);
+        }
+        // An external address may be a node's, where other things listen than the Service.
+        if let Some(endpoint) = self.pod_endpoint(SocketAddr::new(ip, port)) {
+            return Target::Endpoint(endpoint);
+        }
+        let inside = self.settings.cluster_networks.iter().any(|network| network.contains(&ip));
+        Target::Passthrough(match (claims.is_empty(), inside) {
+            (false, _) => PassthroughReason::UndefinedPort,
+            (true, true) => PassthroughReason::UnknownAddress,
+            (true, false) => PassthroughReason::OutsideCluster,
+        })
+    }
+
+    /// Endpoints of a Service port; `None`: no such Service, or it lacks the port.
+    pub fn endpoints(&self, backend: &BackendKey) -> Option<Endpoints> {
+        let name = Name { namespace: backend.namespace.clone(), name: backend.name.clone() };
+        let service = self.services.get(&name)?;
+        let port = service.port(backend.port)?;
+        let mut endpoints = BTreeMap::new();
+        for slice in self.service_slices.of(&name).filter_map(|slice| self.slices.get(slice)) {
+            let Some(target_port) = slice.port(&port.name) else { continue };
+            for source in &slice.endpoints {
+                if let Some(endpoint) = self.slice_endpoint(source, target_port, service.publish_not_ready) {
+                    insert(&mut endpoints, endpoint);
+                }
+            }
+        }
+        Some(Endpoints(endpoints.into_values().collect()))
+    }
+
+    /// A pod; `None`: unknown.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<PodInfo> {
+        self.pods.get(&Name::new(namespace, name)).map(info)
+    }
+
+    /// The pod that owns an address: never one on its node's network, never a finished one.
+    pub fn pod_by_ip(&self, address: IpAddr) -> Option<PodInfo> {
+        self.owner_of(address.to_canonical()).map(info)
+    }
+
+    /// Inbound policy of a pod's port; `None`: unknown pod.
+    pub fn port(&self, pod_namespace: &str, pod_name: &str, port: u16) -> Option<PortPolicy> {
+        let pod = self.pods.get(&Name::new(pod_namespace, pod_name))?;
+        let namespace = self.namespaces.get(pod_namespace);
+        let opaque = pod.opaque.as_ref().or(namespace.and_then(|namespace| namespace.opaque.as_ref()));
+        let policy = pod.policy.or(namespace.and_then(|namespace| namespace.policy));
+        Some(PortPolicy {
+            protocol: if opaque.is_some_and(|ports| ports.contains(port)) {
+                Protocol::Opaque
+            } else {
+                Protocol::Detect
+            },
+            policy: policy.unwrap_or(DefaultPolicy::AllUnauthenticated),
+        })
+    }
+
+    /// What a pod's proxy is told about itself; `None`: unknown pod.
+    pub fn workload(&self, pod_namespace: &str, pod_name: &str) -> Option<Workload> {
+        let pod = self.pods.get(&Name::new(pod_namespace, pod_name))?;
+        Some(Workload {
+            workload: pod.workload.clone(),
+            draining: pod.draining,
+            cluster_networks: self.settings.cluster_networks.clone(),
+        })
+    }
+
+    /// Services that claim an address: owners of cluster addresses before those who merely name it as external, then the
+    /// oldest, so that nobody takes over an address by writing it into a younger Service.
+    fn services_at(&self, ip: IpAddr) -> Vec<(&Name, &ServiceEntry)> {
+        let names = self.service_addresses.of(&ip);
+        let mut claims: Vec<_> = names.filter_map(|name| Some((name, self.services.get(name)?))).collect();
+        claims.sort_by_key(|(name, service)| {
+            (!service.cluster.contains(&ip), service.created.is_none(), service.created, *name)
+        });
+        claims
+    }
+
+    fn service_target(
+        &self,
+        client_namespace: &str,
+        name: &Name,
+        service: &ServiceEntry,
+        port: &ServicePortEntry,
+    ) -> ServiceTarget {
+        let key = BackendKey { namespace: name.namespace.clone(), name: name.name.clone(), port: port.number };
+        let http_routes = self.routes_of(client_namespace, name, service, port);
+        let protocol = match self.declared_protocol(name, service, port) {
+            // The route wins (DESIGN, "Detection"): what it is attached to is HTTP, of a version yet to be seen.
+            Protocol::Opaque | Protocol::Tls if !http_routes.is_empty() => Protocol::Detect,
+            protocol => protocol,
+        };
+        ServiceTarget { service: key, protocol, http_routes }
+    }
+
+    fn declared_protocol(&self, name: &Name, service: &ServiceEntry, port: &ServicePortEntry) -> Protocol {
+        let namespace = || self.namespaces.get(&name.namespace).and_then(|namespace| namespace.opaque.as_ref());
+        let is_opaque = || service.opaque.as_ref().or_else(namespace).is_some_and(|ports| ports.contains(port.number));
+        port.declared.unwrap_or_else(|| if is_opaque() { Protocol::Opaque } else { Protocol::Detect })
+    }
+
+    /// The client namespace's own routes replace the producer's; they are not merged (GEP-1294).
+    fn routes_of(
+        &self,
+        client_namespace: &str,
+        name: &Name,
+        service: &ServiceEntry,
+        port: &ServicePortEntry,
+    ) -> Vec<HttpRoute> {
+        if service.headless {
+            return Vec::new();
+        }
+        let attached = self.parent_routes.of(name).filter_map(|route| self.routes.get(route)).filter(|route| {
+            let mut parents = route.parents.iter().filter(|parent| parent.service == *name);
+            route.is_attached() && parents.any(|parent| selects(parent, port))
+        });
+        let (producers, others): (Vec<&RouteEntry>, Vec<&RouteEntry>) =
+            attached.partition(|route| route.route.object.namespace == name.namespace);
+        let is_clients = |route: &&RouteEntry| *route.route.object.namespace == *client_namespace;
+        let consumers: Vec<&RouteEntry> = others.into_iter().filter(is_clients).collect();
+        let mut routes = if consumers.is_empty() { producers } else { consumers };
+        routes.sort_by_key(|route| route.precedence());
+        routes.into_iter().map(|route| self.resolved(route)).collect()
+    }
+
+    /// The route with backends that do not exist marked as such.
+    fn resolved(&self, entry: &RouteEntry) -> HttpRoute {
+        let mut route = entry.route.clone();
+        for weighted in route.rules.iter_mut().flat_map(|rule| &mut rule.backends) {
+            if let BackendRef::Service(key) = &weighted.backend
+                && let Some(fault) = self.backend_fault(key)
+            {
+                weighted.backend = BackendRef::Unresolved { reason: format!("BackendNotFound: {fault}").into() };
+            }
+        }
+        route
+    }
+
+    /// Why a Service port is no backend.
+    pub(crate) fn backend_fault(&self, key: &BackendKey) -> Option<String> {
+        let name = Name { namespace: key.namespace.clone(), name: key.name.clone() };
+        match self.services.get(&name) {
+            None => Some(format!("Service {name} does not exist")),
+            Some(service) if service.external_name => Some(format!("Service {name} is an alias, without endpoints")),
+            Some(service) if service.port(key.port).is_none() => {
+                Some(format!("Service {name} has no TCP port {}", key.port))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// The endpoint at a pod's own address.
+    fn pod_endpoint(&self, address: SocketAddr) -> Option<Endpoint> {
+        let endpoint = |transport, pod: Option<&PodEntry>| Endpoint {
+            address,
+            transport,
+            state: match pod.is_some_and(|pod| pod.draining) {
+                true => EndpointState::ServingTerminating,
+                false => EndpointState::Serving,
+            },
+            workload: pod.map(|pod| pod.workload.clone()),
+            zone: None,
+        };
+        if let Some(pod) = self.owner_of(address.ip()) {
+            return Some(endpoint(pod.transport(address.port()), Some(pod)));
+        }
+        // A node's address: any of the pods on its network, or the node itself.
+        let pods = || self.pods_at(address.ip()).filter(|pod| pod.host_network);
+        pods().next()?;
+        let listener = pods().find(|pod| pod.declares(address.port()));
+        Some(endpoint(Transport::Plaintext(PlaintextReason::HostNetwork), listener))
+    }
+
+    /// Addresses are used again: the pod that is not on its way out has it, then the youngest.
+    fn owner_of(&self, ip: IpAddr) -> Option<&PodEntry> {
+        let owners = self.pods_at(ip).filter(|pod| !pod.host_network);
+        owners.max_by_key(|pod| (!pod.draining, pod.created, &pod.workload))
+    }
+
+    fn pods_at(&self, ip: IpAddr) -> impl Iterator<Item = &PodEntry> {
+        self.pod_addresses.of(&ip).filter_map(|name| self.pods.get(name)).filter(|pod| !pod.finished)
+    }
+
+    /// `None`: takes no traffic, or says that it is a pod which is not (yet, or no longer) known to have that address. Such
+    /// an address must not be dialled in plaintext, since the pod may be meshed.
+    fn slice_endpoint(&self, source: &SliceEndpointEntry, port: u16, publish_not_ready: bool) -> Option<Endpoint> {
+        let pod = match &source.pod {
+            SlicePod::Nobody => None,
+            SlicePod::Named(name) => {
+                let pod = self.pods.get(name)?;
+                Some(pod).filter(|pod| !pod.finished && pod.ips.contains(&source.address)).map(Some)?
+            }
+        };
+        let not_meshed = Transport::Plaintext(PlaintextReason::NotMeshed);
+        Some(Endpoint {
+            address: SocketAddr::new(source.address, port),
+            transport: pod.map_or(not_meshed, |pod| pod.transport(port)),
+            state: source.state(publish_not_ready, pod.is_some_and(|pod| pod.draining))?,
+            workload: pod.map(|pod| pod.workload.clone()),
+            zone: source.zone.clone(),
+        })
+    }
+}
+
+/// Whether a parentRef means that port.
+pub(crate) fn selects(parent: &Parent, port: &ServicePortEntry) -> bool {
+    let ParentRef { port: number, section_name, .. } = &parent.written;
+    number.is_none_or(|number| number == port.number)
+        && section_name.as_deref().is_none_or(|section| section == &*port.name)
+}
+
+/// An address may stand in two slices while it moves from one to the other. Identity is never lost by that, nor readiness.
+fn insert(endpoints: &mut BTreeMap<SocketAddr, Endpoint>, endpoint: Endpoint) {
+    let rank = |endpoint: &Endpoint| {
+        (matches!(endpoint.transport, Transport::MutualTls { .. }), endpoint.state == EndpointState::Serving)
+    };
+    match endpoints.entry(endpoint.address) {
+        Entry::Vacant(vacant) => drop(vacant.insert(endpoint)),
+        Entry::Occupied(mut occupied) if rank(&endpoint) > rank(occupied.get()) => drop(occupied.insert(endpoint)),
+        Entry::Occupied(_) => {}
+    }
+}
+
+fn info(pod: &PodEntry) -> PodInfo {
+    PodInfo {
+        workload: pod.workload.clone(),
+        service_account: pod.service_account.clone(),
+        identity: pod.identity.clone(),
+        ips: pod.ips.clone(),
+        host_network: pod.host_network,
+        meshed: pod.meshed,
+        draining: pod.draining,
+        token_sha256: pod.token_sha256,
+    }
 }

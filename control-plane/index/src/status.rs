@@ -1,6 +1,9 @@
 //! Conditions of routes, in Gateway API's words. For logs now, written back to Kubernetes later.
 
-use crate::resource::{ObjectKey, ParentRef};
+use crate::entry::{Acceptance, Parent, RefFault, RouteEntry};
+use crate::index::Index;
+use crate::link::selects;
+use crate::resource::{Kind, ObjectKey, ParentRef};
 
 /// Status of one route: an entry per parent that is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,4 +34,71 @@ pub struct Condition {
     pub reason: &'static str,
     /// For people: which field, and why.
     pub message: String,
+}
+
+impl Index {
+    /// Conditions of every route with a Service parent, in the order of their keys.
+    pub fn route_statuses(&self) -> Vec<RouteStatus> {
+        let routes = self.routes.values().filter(|route| !route.parents.is_empty());
+        routes.map(|route| self.route_status(route)).collect()
+    }
+
+    fn route_status(&self, route: &RouteEntry) -> RouteStatus {
+        let name = route.name();
+        let resolved = self.resolved_refs(route);
+        let partial = (!route.partially_invalid.is_empty())
+            .then(|| condition("PartiallyInvalid", true, "UnsupportedValue", route.partially_invalid.join("; ")));
+        let parent = |parent: &Parent| {
+            let mut conditions = vec![self.accepted(route, parent), resolved.clone()];
+            conditions.extend(partial.clone());
+            ParentStatus { parent: parent.written.clone(), conditions }
+        };
+        RouteStatus {
+            route: ObjectKey { kind: Kind::HttpRoute, namespace: name.namespace, name: name.name },
+            parents: route.parents.iter().map(parent).collect(),
+        }
+    }
+
+    fn accepted(&self, route: &RouteEntry, parent: &Parent) -> Condition {
+        let refused = |reason, message: String| condition("Accepted", false, reason, message);
+        let no_parent = |message: String| refused("NoMatchingParent", message);
+        let name = &parent.service;
+        let Some(service) = self.services.get(name) else {
+            return no_parent(format!("Service {name} does not exist"));
+        };
+        if service.headless || service.external_name {
+            return no_parent(format!("Service {name} has no address of its own to which a route could apply"));
+        }
+        if !service.ports.iter().any(|port| selects(parent, port)) {
+            return no_parent(format!("Service {name} has no TCP port that fits port and sectionName"));
+        }
+        match &route.acceptance {
+            Acceptance::Valid => condition("Accepted", true, "Accepted", String::new()),
+            Acceptance::Unsupported(message) | Acceptance::Invalid(message) => {
+                refused("UnsupportedValue", message.clone())
+            }
+        }
+    }
+
+    /// The reason is that of the first reference that failed; the message names all.
+    fn resolved_refs(&self, route: &RouteEntry) -> Condition {
+        let missing = route.backends().filter_map(|(field, key)| {
+            let message = self.backend_fault(key)?;
+            Some(RefFault { field, reason: "BackendNotFound", message })
+        });
+        let mut faults: Vec<RefFault> = route.reference_faults.iter().cloned().chain(missing).collect();
+        faults.sort_by(|a, b| a.field.cmp(&b.field));
+        match faults.first() {
+            None => condition("ResolvedRefs", true, "ResolvedRefs", String::new()),
+            Some(first) => {
+                let messages: Vec<_> =
+                    faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
+                condition("ResolvedRefs", false, first.reason, messages.join("; "))
+            }
+        }
+    }
+}
+
+fn condition(condition_type: &'static str, status: bool, reason: &'static str, message: String) -> Condition {
+    Condition { condition_type, status, reason, message }
 }

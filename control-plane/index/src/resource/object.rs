@@ -58,6 +58,7 @@ pub struct ObjectKey {
 }
 
 /// What a source of objects reports.
+#[allow(clippy::large_enum_variant, reason = "an event is made, moved once and taken apart")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The object is new or changed.

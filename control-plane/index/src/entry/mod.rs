@@ -1,0 +1,15 @@
+//! What the index keeps of each object: parsed, named, and as small as the lookups allow. One kind per file; nothing here
+//! looks at a second object.
+
+mod namespace;
+mod pod;
+mod route;
+mod rules;
+mod service;
+mod slice;
+
+pub(crate) use namespace::NamespaceEntry;
+pub(crate) use pod::PodEntry;
+pub(crate) use route::{Acceptance, Parent, RefFault, RouteEntry};
+pub(crate) use service::{ServiceEntry, ServicePortEntry};
+pub(crate) use slice::{SliceEndpointEntry, SliceEntry, SlicePod};

@@ -1,0 +1,95 @@
+//! Of a Pod: who it is, how it is spoken to, what it says about its ports.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use minimesh_api::model::{DefaultPolicy, PlaintextReason, Transport, WorkloadRef};
+
+use crate::annotations::{self, Ports};
+use crate::resource::{Metadata, Pod, Timestamp};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PodEntry {
+    pub(crate) workload: WorkloadRef,
+    pub(crate) service_account: Arc<str>,
+    pub(crate) identity: Arc<str>,
+    pub(crate) ips: Vec<IpAddr>,
+    pub(crate) host_network: bool,
+    pub(crate) meshed: bool,
+    pub(crate) draining: bool,
+    pub(crate) finished: bool,
+    pub(crate) created: Option<Timestamp>,
+    pub(crate) token_sha256: Option<[u8; 32]>,
+    pub(crate) policy: Option<DefaultPolicy>,
+    pub(crate) opaque: Option<Ports>,
+    skipped: Ports,
+    declared: Vec<u16>,
+}
+
+impl PodEntry {
+    pub(crate) fn new(pod: &Pod, trust_domain: &str) -> Self {
+        let Metadata { namespace, annotations, .. } = &pod.metadata;
+        let account = pod.service_account();
+        let declared = pod.containers().flat_map(|container| &container.ports).map(|port| port.container_port);
+        Self {
+            workload: workload(&pod.metadata),
+            service_account: account.into(),
+            identity: format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}").into(),
+            ips: pod.addresses().iter().map(IpAddr::to_canonical).collect(),
+            host_network: pod.spec.host_network,
+            meshed: pod.is_meshed(),
+            draining: pod.is_draining(),
+            finished: pod.is_finished(),
+            created: pod.metadata.creation_timestamp,
+            token_sha256: annotations::token_sha256(annotations),
+            policy: annotations::default_policy(annotations),
+            opaque: annotations::opaque_ports(annotations, &|name| annotations::container_port(pod, name)),
+            skipped: annotations::skipped_ports(pod),
+            declared: declared.collect(),
+        }
+    }
+
+    /// How a port of this pod is spoken to. Derived from its spec: what an address answers is no evidence.
+    pub(crate) fn transport(&self, port: u16) -> Transport {
+        if self.host_network {
+            Transport::Plaintext(PlaintextReason::HostNetwork)
+        } else if !self.meshed {
+            Transport::Plaintext(PlaintextReason::NotMeshed)
+        } else if self.skipped.contains(port) || OWN_PORTS.contains(&port) {
+            Transport::Plaintext(PlaintextReason::PortSkipped)
+        } else {
+            Transport::MutualTls { identity: self.identity.clone() }
+        }
+    }
+
+    /// A container says that it listens there.
+    pub(crate) fn declares(&self, port: u16) -> bool {
+        self.declared.contains(&port)
+    }
+}
+
+/// The proxy's own ports (DESIGN part 2) are not intercepted: whoever scrapes its metrics speaks plaintext to it.
+const OWN_PORTS: [u16; 3] = [4140, 4143, 4191];
+
+/// A Deployment's pods belong to ReplicaSets named after it and the hash of their template.
+fn workload(metadata: &Metadata) -> WorkloadRef {
+    let (kind, name) = match metadata.managing_owner() {
+        None => ("Pod", metadata.name.as_str()),
+        Some(owner) => {
+            let hash = metadata.labels.get("pod-template-hash").filter(|_| owner.kind == "ReplicaSet");
+            let deployment = hash
+                .and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'))
+                .filter(|name| !name.is_empty());
+            match deployment {
+                Some(deployment) => ("Deployment", deployment),
+                None => (owner.kind.as_str(), owner.name.as_str()),
+            }
+        }
+    };
+    WorkloadRef {
+        namespace: metadata.namespace.as_str().into(),
+        kind: kind.into(),
+        name: name.into(),
+        pod: metadata.name.as_str().into(),
+    }
+}

@@ -1,0 +1,217 @@
+//! A route's rules, from Kubernetes' terms into the model's. What a regular expression, a path or a header name may look like
+//! is judged by `minimesh-route`, which has to live with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use minimesh_api::model::{
+    BackendKey, BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRule, PathMatch, QueryMatch,
+    StringMatch, Timeouts, WeightedBackend,
+};
+
+use super::{Parent, RefFault};
+use crate::duration;
+use crate::resource::{
+    HttpHeader, HttpHeaderFilter, HttpPathMatch, HttpRouteBackend, HttpRouteFilter, HttpRouteMatch, HttpRouteRule,
+    HttpRouteTimeouts, HttpValueMatch,
+};
+
+/// Reads the rules of one route, and collects what is to be said about them.
+pub(super) struct Reader<'a> {
+    namespace: &'a str,
+    parents: &'a [Parent],
+    unsupported: Vec<String>,
+    reference_faults: Vec<RefFault>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(namespace: &'a str, parents: &'a [Parent]) -> Self {
+        Self { namespace, parents, unsupported: Vec::new(), reference_faults: Vec::new() }
+    }
+
+    /// Things that are not supported, each with the field; backend references that no Service could resolve.
+    pub(super) fn finish(self) -> (Vec<String>, Vec<RefFault>) {
+        (self.unsupported, self.reference_faults)
+    }
+
+    /// `Err`: the field and why it makes the route invalid.
+    pub(super) fn rule(&mut self, index: usize, rule: &HttpRouteRule) -> Result<HttpRule, String> {
+        let field = format!("spec.rules[{index}]");
+        let everything = [HttpRouteMatch::default()];
+        let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
+        let matches = matches.iter().enumerate().map(|(i, one)| self.one_match(&format!("{field}.matches[{i}]"), one));
+        let matches = matches.collect();
+        let filters = self.filters(&field, &rule.filters)?;
+        let timeouts = timeouts(&field, &rule.timeouts)?;
+        let backends = rule.backend_refs.iter().enumerate().map(|(i, one)| self.backend(backend_field(index, i), one));
+        Ok(HttpRule {
+            name: rule.name.as_deref().unwrap_or_default().into(),
+            matches,
+            filters,
+            backends: backends.collect::<Result<_, _>>()?,
+            timeouts,
+        })
+    }
+
+    fn one_match(&mut self, field: &str, source: &HttpRouteMatch) -> HttpMatch {
+        let path = path(source.path.as_ref());
+        let headers: Option<Vec<_>> = source.headers.iter().map(header_match).collect();
+        let query: Option<Vec<_>> = source.query_params.iter().map(query_match).collect();
+        let (Some(path), Some(headers), Some(query)) = (path, headers, query) else {
+            self.unsupported.push(format!("{field} has a type of match that is not supported; the rule answers 500"));
+            return HttpMatch::Unsupported;
+        };
+        let method = source.method.as_deref().filter(|method| !method.is_empty()).map(Arc::from);
+        HttpMatch::All { path, headers, query, method }
+    }
+
+    fn filters(&mut self, field: &str, filters: &[HttpRouteFilter]) -> Result<Vec<Filter>, String> {
+        let read = |(index, filter): (usize, &HttpRouteFilter)| {
+            let field = format!("{field}.filters[{index}]");
+            let modifier = |written: &Option<HttpHeaderFilter>, name| match written {
+                Some(written) => Ok(header_modifier(written)),
+                None => Err(format!("{field}.{name}: is required for a filter of type {}", filter.filter_type)),
+            };
+            match filter.filter_type.as_str() {
+                "RequestHeaderModifier" => {
+                    modifier(&filter.request_header_modifier, "requestHeaderModifier").map(Filter::RequestHeaders)
+                }
+                "ResponseHeaderModifier" => {
+                    modifier(&filter.response_header_modifier, "responseHeaderModifier").map(Filter::ResponseHeaders)
+                }
+                other => {
+                    self.unsupported.push(format!("{field}: filter {other} is not supported; the rule answers 500"));
+                    Ok(Filter::Unsupported)
+                }
+            }
+        };
+        filters.iter().enumerate().map(read).collect()
+    }
+
+    fn backend(&mut self, field: String, source: &HttpRouteBackend) -> Result<WeightedBackend, String> {
+        let weight = source.weight.unwrap_or(1);
+        let weight = u32::try_from(weight).ok().filter(|&weight| weight <= 1_000_000);
+        let weight = weight.ok_or_else(|| format!("{field}.weight: is not from 0 to 1000000"))?;
+        let filters = self.filters(&field, &source.filters)?;
+        let backend = match self.reference(source) {
+            Ok(key) => BackendRef::Service(key),
+            Err((reason, message)) => {
+                let unresolved = BackendRef::Unresolved { reason: format!("{reason}: {message}").into() };
+                self.reference_faults.push(RefFault { field, reason, message });
+                unresolved
+            }
+        };
+        Ok(WeightedBackend { weight, backend, filters })
+    }
+
+    /// As far as the reference itself tells.
+    fn reference(&self, source: &HttpRouteBackend) -> Result<BackendKey, (&'static str, String)> {
+        let group = source.group.as_deref().unwrap_or_default();
+        let kind = source.kind.as_deref().unwrap_or("Service");
+        if kind != "Service" || !matches!(group, "" | "core") {
+            return Err(("InvalidKind", format!("{kind} of group {group:?} is no backend; a Service is")));
+        }
+        let namespace = source.namespace.as_deref().unwrap_or(self.namespace);
+        if !self.may_refer_to(namespace) {
+            let message = format!("{namespace}/{} is in another namespace than the route and its parents", source.name);
+            return Err(("RefNotPermitted", message));
+        }
+        match source.port {
+            Some(port) if port > 0 => {
+                Ok(BackendKey { namespace: namespace.into(), name: source.name.as_str().into(), port })
+            }
+            _ => Err(("BackendNotFound", format!("the port of Service {namespace}/{} is missing", source.name))),
+        }
+    }
+
+    /// Without a ReferenceGrant a route may refer to its own namespace, and to that of a Service which its clients dial
+    /// anyway: a consumer route that could not send traffic back to its parent would be of no use (GEP-1294, and the
+    /// conformance test MeshConsumerRoute, which has no grant).
+    fn may_refer_to(&self, namespace: &str) -> bool {
+        namespace == self.namespace || self.parents.iter().any(|parent| *parent.service.namespace == *namespace)
+    }
+}
+
+pub(super) fn backend_field(rule: usize, backend: usize) -> String {
+    format!("spec.rules[{rule}].backendRefs[{backend}]")
+}
+
+/// From `minimesh-route`'s path of a field to the manifest's.
+pub(super) fn manifest_field(compiled: &str) -> String {
+    let path = compiled.strip_prefix("http_routes[0]").unwrap_or(compiled);
+    let mut field = String::from("spec");
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let (name, index) = part.split_at(part.find('[').unwrap_or(part.len()));
+        let name = match name {
+            "backends" => "backendRefs",
+            "query" => "queryParams",
+            other => other,
+        };
+        field.push('.');
+        field.push_str(name);
+        field.push_str(index);
+    }
+    field
+}
+
+/// Answers 500 whatever the request.
+pub(super) fn is_unsupported(rule: &HttpRule) -> bool {
+    rule.matches.contains(&HttpMatch::Unsupported)
+        || rule.filters.contains(&Filter::Unsupported)
+        || rule.backends.iter().any(|backend| backend.filters.contains(&Filter::Unsupported))
+}
+
+fn path(source: Option<&HttpPathMatch>) -> Option<PathMatch> {
+    let Some(source) = source else { return Some(PathMatch::Prefix("/".into())) };
+    let value = source.value.as_deref().unwrap_or("/").into();
+    match source.match_type.as_deref() {
+        Some("Exact") => Some(PathMatch::Exact(value)),
+        None | Some("PathPrefix") => Some(PathMatch::Prefix(value)),
+        Some("RegularExpression") => Some(PathMatch::Regex(value)),
+        Some(_) => None,
+    }
+}
+
+fn header_match(source: &HttpValueMatch) -> Option<HeaderMatch> {
+    Some(HeaderMatch { name: source.name.to_ascii_lowercase().into(), value: value_match(source)? })
+}
+
+fn query_match(source: &HttpValueMatch) -> Option<QueryMatch> {
+    Some(QueryMatch { name: source.name.as_str().into(), value: value_match(source)? })
+}
+
+fn value_match(source: &HttpValueMatch) -> Option<StringMatch> {
+    match source.match_type.as_deref() {
+        None | Some("Exact") => Some(StringMatch::Exact(source.value.as_str().into())),
+        Some("RegularExpression") => Some(StringMatch::Regex(source.value.as_str().into())),
+        Some(_) => None,
+    }
+}
+
+fn header_modifier(source: &HttpHeaderFilter) -> HeaderModifier {
+    let header =
+        |header: &HttpHeader| Header { name: header.name.as_str().into(), value: header.value.as_bytes().into() };
+    HeaderModifier {
+        set: source.set.iter().map(header).collect(),
+        add: source.add.iter().map(header).collect(),
+        remove: source.remove.iter().map(|name| name.to_ascii_lowercase().into()).collect(),
+    }
+}
+
+fn timeouts(field: &str, source: &HttpRouteTimeouts) -> Result<Timeouts, String> {
+    let read = |name: &str, text: &Option<String>| match text {
+        None => Ok(None),
+        Some(text) => match duration::parse(text) {
+            Ok(limit) => Ok(Some(limit).filter(|limit| !limit.is_zero())),
+            Err(fault) => Err(format!("{field}.timeouts.{name}: {text:?} {fault}")),
+        },
+    };
+    let request: Option<Duration> = read("request", &source.request)?;
+    let backend_request = read("backendRequest", &source.backend_request)?;
+    match (request, backend_request) {
+        (Some(request), Some(backend)) if backend > request => {
+            Err(format!("{field}.timeouts.backendRequest: is longer than timeouts.request"))
+        }
+        _ => Ok(Timeouts { request, backend_request }),
+    }
+}

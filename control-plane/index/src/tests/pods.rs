@@ -1,0 +1,99 @@
+//! `Index::{pod, pod_by_ip, port, workload}`.
+
+use minimesh_api::model::{DefaultPolicy, PortPolicy, Protocol, Workload};
+
+use super::*;
+use crate::PodInfo;
+
+/// A pod with these lines in its metadata.
+fn pod(metadata: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  namespace: shop\n{metadata}\nspec:\n  containers: \
+         [{{ name: web, ports: [{{ name: db, containerPort: 3306 }}] }}]\nstatus: {{ podIP: 10.42.0.7 }}\n"
+    )
+}
+
+fn workload_of(metadata: &str) -> (String, String) {
+    let workload = index(&pod(metadata)).pod("shop", "web").unwrap().workload;
+    (workload.kind.to_string(), workload.name.to_string())
+}
+
+#[test]
+fn workload_is_the_deployment_or_the_direct_owner_or_the_pod() {
+    let own = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+    let replica_set = "  ownerReferences: [{ kind: ReplicaSet, name: web-abc12 }]";
+    assert_eq!(workload_of(""), own("Pod", "web"));
+    assert_eq!(workload_of(replica_set), own("ReplicaSet", "web-abc12"));
+    assert_eq!(
+        workload_of(&format!("  labels: {{ pod-template-hash: abc12 }}\n{replica_set}")),
+        own("Deployment", "web")
+    );
+    assert_eq!(
+        workload_of(&format!("  labels: {{ pod-template-hash: other }}\n{replica_set}")),
+        own("ReplicaSet", "web-abc12")
+    );
+    let two = "  ownerReferences: [{ kind: Thing, name: a }, { kind: StatefulSet, name: db, controller: true }]";
+    assert_eq!(workload_of(two), own("StatefulSet", "db"));
+}
+
+#[test]
+fn pod_tells_all_that_certificates_need() {
+    let hash = "0a".repeat(32);
+    let index = index(&pod(&format!("  annotations: {{ minimesh.io/token-sha256: \"{hash}\" }}")));
+    let expected = PodInfo {
+        workload: WorkloadRef { namespace: "shop".into(), kind: "Pod".into(), name: "web".into(), pod: "web".into() },
+        service_account: "default".into(),
+        identity: "spiffe://cluster.local/ns/shop/sa/default".into(),
+        ips: vec!["10.42.0.7".parse().unwrap()],
+        host_network: false,
+        meshed: false,
+        draining: false,
+        token_sha256: Some([10; 32]),
+    };
+    assert_eq!(index.pod("shop", "web"), Some(expected.clone()));
+    assert_eq!(index.pod_by_ip("10.42.0.7".parse().unwrap()), Some(expected));
+    assert_eq!(index.pod("shop", "other"), None);
+    assert_eq!(index.pod_by_ip("10.42.0.8".parse().unwrap()), None);
+}
+
+#[test]
+fn address_belongs_to_the_pod_that_is_not_on_its_way_out() {
+    let old = pod("  deletionTimestamp: 2026-01-01T00:00:00Z\n  creationTimestamp: 2026-02-01T00:00:00Z");
+    let new = pod("  creationTimestamp: 2026-01-01T00:00:00Z").replace("name: web\n", "name: heir\n");
+    let finished = pod("").replace("name: web\n", "name: job\n").replace("podIP:", "phase: Failed, podIP:");
+    let index = index(&format!("{old}---\n{new}---\n{finished}"));
+    assert_eq!(index.pod_by_ip("10.42.0.7".parse().unwrap()).unwrap().workload.pod, "heir".into());
+}
+
+#[test]
+fn inbound_policy_is_the_pods_then_the_namespaces_then_permissive() {
+    let policy = |namespace: &str, annotations: &str| {
+        let namespace = format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{ name: shop, annotations: {{ {namespace} }} }}\n---\n"
+        );
+        index(&format!("{namespace}{}", pod(&format!("  annotations: {{ {annotations} }}")))).port("shop", "web", 3306)
+    };
+    let expected = |protocol, policy| Some(PortPolicy { protocol, policy });
+    assert_eq!(policy("", ""), expected(Protocol::Detect, DefaultPolicy::AllUnauthenticated));
+    let strict = "minimesh.io/default-inbound-policy: all-authenticated";
+    assert_eq!(policy(strict, ""), expected(Protocol::Detect, DefaultPolicy::AllAuthenticated));
+    let opaque = "config.linkerd.io/default-inbound-policy: deny, minimesh.io/opaque-ports: db";
+    assert_eq!(policy(strict, opaque), expected(Protocol::Opaque, DefaultPolicy::Deny));
+    assert_eq!(
+        policy("", "minimesh.io/default-inbound-policy: all-authentcated"),
+        expected(Protocol::Detect, DefaultPolicy::Deny)
+    );
+}
+
+#[test]
+fn workload_of_an_unknown_pod_is_unknown() {
+    let index = index(&pod(""));
+    let expected = Workload {
+        workload: index.pod("shop", "web").unwrap().workload,
+        draining: false,
+        cluster_networks: settings().cluster_networks,
+    };
+    assert_eq!(index.workload("shop", "web"), Some(expected));
+    assert_eq!(index.workload("shop", "gone"), None);
+    assert_eq!(index.port("shop", "gone", 80), None);
+}
