@@ -64,7 +64,8 @@ impl Certifier {
             .issue(&request.csr, &id, self.lifetime)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let issuer_ends = self.authority.issuer_not_after().duration_since(SystemTime::now()).unwrap_or_default();
-        let expires_in = self.lifetime.min(issuer_ends);
+        // A certificate's times are whole seconds.
+        let expires_in = self.lifetime.min(issuer_ends).saturating_sub(Duration::from_secs(1));
         let trust = trust(&self.authority).map_err(|error| Status::internal(error.to_string()))?;
         let chain = chain.iter().map(|certificate| certificate.to_vec()).collect();
         Ok((pod, id, Certified { chain, expires_in, renew_in: expires_in / RENEWALS, trust }))

@@ -48,7 +48,7 @@ fn issue(
 ) -> Result<Arc<ServerConfig>, Error> {
     let leaf = authority.issue_leaf(id, lifetime)?;
     let expires_in = leaf.not_after().duration_since(SystemTime::now()).unwrap_or_default();
-    info!(%id, serial = leaf.serial(), ?expires_in, "own certificate issued");
+    info!(%id, serial = leaf.serial(), seconds = expires_in.as_secs(), "own certificate issued");
     let credentials = Credentials::new(leaf, authority.bundle()?, &TicketKeys::new()?, generation)?;
     control::server_config(&credentials)
 }

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use minimesh_api::model::{Endpoint, EndpointState, Endpoints, PlaintextReason, ResourceKey, Transport, WorkloadRef};
 use minimesh_api::wire::{EndpointsPart, State};
 use minimesh_identity::authority::Authority;
-use minimesh_identity::{Credentials, SpiffeId, TicketKeys, control};
+use minimesh_identity::{Credentials, SpiffeId, TicketKeys, TrustBundle, control};
 use minimesh_index::PodInfo;
 use rustls::pki_types::ServerName;
 use tokio::sync::{mpsc, watch};
@@ -123,7 +123,7 @@ pub(crate) async fn connect(
     leaf_of: Option<&SpiffeId>,
 ) -> Result<Channel, tonic::transport::Error> {
     let credentials = leaf_of.map(|id| credentials(authority, authority, id));
-    secure(stream, authority, credentials).await
+    secure(stream, &authority.bundle().expect("has a root"), credentials).await
 }
 
 /// The same, with a certificate that another authority issued.
@@ -133,7 +133,7 @@ pub(crate) async fn connect_with_leaf_of(
     issuer: &Authority,
     id: &SpiffeId,
 ) -> Result<Channel, tonic::transport::Error> {
-    secure(stream, authority, Some(credentials(issuer, issuer, id))).await
+    secure(stream, &authority.bundle().expect("has a root"), Some(credentials(issuer, issuer, id))).await
 }
 
 /// Without TLS, as on the operator socket.
@@ -152,14 +152,14 @@ fn credentials(issuer: &Authority, bundle: &Authority, id: &SpiffeId) -> Credent
     Credentials::new(leaf, bundle, &TicketKeys::new().expect("keys"), 1).expect("credentials")
 }
 
-async fn secure(
+/// A channel with these roots and this certificate.
+pub(crate) async fn secure(
     stream: impl Io,
-    authority: &Authority,
+    bundle: &TrustBundle,
     credentials: Option<Credentials>,
 ) -> Result<Channel, tonic::transport::Error> {
-    let bundle = authority.bundle().expect("has a root");
     let expected = crate::own::id("cluster.local").expect("valid");
-    let config = control::client_config(&bundle, &expected, credentials.as_ref()).expect("a configuration");
+    let config = control::client_config(bundle, &expected, credentials.as_ref()).expect("a configuration");
     let mut stream = Some(stream);
     let connector = tower::service_fn(move |_| {
         let (stream, config) = (stream.take(), Arc::clone(&config));

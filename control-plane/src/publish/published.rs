@@ -30,15 +30,20 @@ pub(crate) struct Published {
 impl Published {
     /// Encodes a state; endpoints are given whole.
     pub(crate) fn new(key: ResourceKey, state: State, at: Instant) -> Published {
-        let wire_state = update::State::from(&state);
-        let version = wire::version(&wire_state);
-        let (endpoints, full) = match state {
+        let (state, endpoints) = match state {
+            // Ordered, so that the version does not depend on who found them in which order.
             State::Endpoints(EndpointsPart::Full { endpoints, .. }) => {
                 let endpoints = Endpoints::new(endpoints);
-                let full = full_chunks(&key, version, &endpoints);
-                (Some(endpoints), full)
+                let part = EndpointsPart::Full { endpoints: endpoints.0.clone(), more: false };
+                (State::Endpoints(part), Some(endpoints))
             }
-            _ => (None, Arc::from([frame(&key, version, wire_state)])),
+            state => (state, None),
+        };
+        let state = update::State::from(&state);
+        let version = wire::version(&state);
+        let full = match &endpoints {
+            Some(endpoints) => full_chunks(&key, version, endpoints),
+            None => Arc::from([frame(&key, version, state)]),
         };
         Published { key, version, at, endpoints, full, delta: OnceLock::new() }
     }
