@@ -5,7 +5,7 @@
 //! order.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     os::{
@@ -66,8 +66,14 @@ enum Event {
     Manifests(Vec<ObjectEvent>),
     Warning(String),
     Pod(PodKey, FromPod),
-    PodGone(PodKey, Exit),
-    Probed { pod: PodKey, container: String, ready: bool },
+    /// Its process ended although nobody asked for it.
+    PodDied(PodKey, Exit),
+    PodGone(PodKey),
+    Probed {
+        pod: PodKey,
+        container: String,
+        ready: bool,
+    },
     Again,
     Stop,
 }
@@ -88,6 +94,7 @@ struct Node {
 /// A pod's process, from outside.
 struct PodProcess {
     tell: mpsc::UnboundedSender<ToPod>,
+    asked_to_end: Rc<Cell<bool>>,
     probes: BTreeMap<String, tokio::task::AbortHandle>,
 }
 
@@ -198,12 +205,15 @@ impl Node {
             Event::Manifests(objects) => self.cluster.apply(objects),
             Event::Warning(text) => self.warn(text).await,
             Event::Pod(key, message) => self.heard(&key, message).await,
-            Event::PodGone(key, exit) => {
-                self.processes.remove(&key);
-                self.cluster.gone(&key);
+            Event::PodDied(key, exit) => {
+                self.cluster.died(&key);
                 if exit != Exit::Status(0) {
                     self.warn(format!("the process of pod {}/{} {exit}", key.namespace, key.name)).await;
                 }
+            }
+            Event::PodGone(key) => {
+                self.processes.remove(&key);
+                self.cluster.gone(&key);
             }
             Event::Probed { pod, container, ready } => self.cluster.probed(&pod, &container, ready),
             Event::Again => {}
@@ -256,7 +266,10 @@ impl Node {
                     }
                 }
                 Action::Stop { key, grace_ms } => match self.processes.get(&key) {
-                    Some(process) => drop(process.tell.send(ToPod::Stop { grace_ms })),
+                    Some(process) => {
+                        process.asked_to_end.set(true);
+                        let _ = process.tell.send(ToPod::Stop { grace_ms });
+                    }
                     None => self.cluster.gone(&key),
                 },
             }
@@ -288,15 +301,21 @@ impl Node {
                 sender.send(&order).await;
             }
         });
-        let (events, own) = (self.events.clone(), key.clone());
+        let asked_to_end = Rc::new(Cell::new(false));
+        let (events, own, asked) = (self.events.clone(), key.clone(), Rc::clone(&asked_to_end));
         spawn_local(async move {
             while let Some(message) = receiver.next().await {
                 let _ = events.send(Event::Pod(own.clone(), message));
             }
             let exit = child.wait().await;
-            let _ = events.send(Event::PodGone(own, exit));
+            if !asked.get() {
+                let _ = events.send(Event::PodDied(own.clone(), exit));
+                // its successor would likely meet the same fate
+                tokio::time::sleep(AGAIN).await;
+            }
+            let _ = events.send(Event::PodGone(own));
         });
-        self.processes.insert(key.clone(), PodProcess { tell, probes: BTreeMap::new() });
+        self.processes.insert(key.clone(), PodProcess { tell, asked_to_end, probes: BTreeMap::new() });
         Ok(())
     }
 

@@ -121,7 +121,14 @@ impl Cluster {
         }
     }
 
-    /// A pod's process has ended.
+    /// A pod's process ended by itself: nothing of it runs, and it is not replaced before it is gone.
+    pub(crate) fn died(&mut self, key: &PodKey) {
+        if let Some(pod) = self.pods.get_mut(key) {
+            pod.died();
+        }
+    }
+
+    /// A pod's process has ended, and its place is free.
     pub(crate) fn gone(&mut self, key: &PodKey) {
         self.pods.remove(key);
     }

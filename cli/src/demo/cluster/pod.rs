@@ -147,6 +147,12 @@ impl PodRecord {
         }
     }
 
+    pub(super) fn died(&mut self) {
+        self.sidecar_ready = false;
+        self.running.clear();
+        self.probed.clear();
+    }
+
     pub(super) fn probed(&mut self, container: &str, ready: bool) {
         if ready && self.running.contains(container) {
             self.probed.insert(container.to_owned());
