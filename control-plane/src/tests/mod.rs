@@ -30,6 +30,8 @@ use crate::telemetry::{Answers, Collector, Reports};
 use crate::testing::{self, Fake, POD_IP, id, pod};
 use crate::watch::Discovery;
 
+mod folder;
+
 const TOKEN: &str = "the pod's token";
 const LIFETIME: Duration = Duration::from_secs(3_600);
 
