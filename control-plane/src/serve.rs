@@ -49,6 +49,7 @@ impl Server {
     /// Accepts until the drain starts.
     pub(crate) async fn accept(self, listener: TcpListener) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -56,14 +57,19 @@ impl Server {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    // Strangers beyond this are told so by a reset; proxies try again with a back-off.
-                    let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
+                    // Who is beyond the bounds is told so by a closed connection; proxies try again with a back-off.
+                    let handshake = Arc::clone(&handshakes).try_acquire_owned();
+                    let (Ok(handshake), Ok(open)) = (handshake, Arc::clone(&connections).try_acquire_owned()) else {
                         self.metrics.handshakes_failed.increment();
                         continue;
                     };
                     // Delays nothing if it fails.
                     let _ = stream.set_nodelay(true);
-                    tokio::spawn(self.clone().connection(stream, address, Some(permit)));
+                    let connection = self.clone().connection(stream, address, Some(handshake));
+                    tokio::spawn(async move {
+                        connection.await;
+                        drop(open);
+                    });
                 }
                 Err(error) => accept_failed(&error).await,
             }
@@ -105,12 +111,13 @@ impl Server {
     async fn serve(self, stream: impl Io, peer: Peer) {
         let _open = Open::new(&self.metrics.connections);
         let (age, aged) = watch::channel(false);
+        let longest = if peer.id.is_some() { connection_age() } else { STRANGER };
         let service = with_peer(self.routes, peer.clone(), ConnectionAge(aged));
         let connection = http().serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = sleep(connection_age()) => {
+            () = sleep(longest) => {
                 connection.as_mut().graceful_shutdown();
                 age.send_replace(true);
                 timeout(GRACE, connection.as_mut()).await.unwrap_or(Ok(()))
@@ -198,6 +205,8 @@ fn connection_age() -> Duration {
     YOUNGEST + YOUNGEST * 2 * u32::from(u16::from_be_bytes(bytes)) / u32::from(u16::MAX)
 }
 
+/// A connection without a client certificate is for one call of Certify.
+const STRANGER: Duration = Duration::from_secs(30);
 const YOUNGEST: Duration = Duration::from_secs(15 * 60);
 /// From GOAWAY to the end: calls in flight finish, Watch streams end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -205,6 +214,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at one time.
 const HANDSHAKES: usize = 256;
+/// Connections at one time: a proxy has one, and for a moment a second one.
+const CONNECTIONS: usize = 10_000;
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// DESIGN part 5: PING 10 s/3 s.
 const PING: Duration = Duration::from_secs(10);

@@ -81,7 +81,7 @@ struct Desk {
 }
 
 /// A socket that another worker accepted.
-struct Handed {
+pub(crate) struct Handed {
     tcp: std::net::TcpStream,
     peer: SocketAddr,
     direction: Direction,
@@ -200,7 +200,7 @@ impl<T: Clone> Published<T> {
 type Listeners = Vec<(std::net::TcpListener, Direction)>;
 
 impl Worker {
-    fn new(config: WorkerConfig) -> (Rc<Worker>, mpsc::UnboundedReceiver<Handed>, Listeners) {
+    pub(crate) fn new(config: WorkerConfig) -> (Rc<Worker>, mpsc::UnboundedReceiver<Handed>, Listeners) {
         let seed = std::collections::hash_map::RandomState::new();
         let worker = Worker {
             cells: config.control.metrics().worker(),
@@ -287,13 +287,16 @@ impl Worker {
         let worker = Rc::clone(self);
         self.cells.accepted();
         self.desks[self.index].open.fetch_add(1, Ordering::Relaxed);
-        tokio::task::spawn_local(async move {
-            let _open = Open::new(&worker).await;
-            match direction {
-                Direction::Inbound => inbound::serve(&worker, tcp, peer).await,
-                Direction::Outbound => outbound::serve(&worker, tcp).await,
-            }
-        });
+        tokio::task::spawn_local(worker.carry(tcp, peer, direction));
+    }
+
+    /// The task of a connection. Its size is what an idle connection costs: a test holds it.
+    pub(crate) async fn carry(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr, direction: Direction) {
+        let _open = Open::new(&self).await;
+        match direction {
+            Direction::Inbound => inbound::serve(&self, tcp, peer).await,
+            Direction::Outbound => outbound::serve(&self, tcp).await,
+        }
     }
 
     /// Once a second: what has become too old goes, and what control has published reaches connections that are idle.

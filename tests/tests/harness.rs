@@ -51,11 +51,11 @@ fn a_plaintext_marker_is_seen_by_the_capture() {
     let world = World::start("harness-capture");
     let (client, server) = (world.pod("client").unmeshed().start(), world.pod("server").unmeshed().start());
     let http = server.http_server(8080);
-    let capture = world.run_app("capture", &["--marker", "PLAINTEXT-MARKER"]);
+    let capture = world.run_app("capture", &["--marker", "PLAINTEXT-"]);
     wait::eventually("the capture is ready", || capture.output().contains("ready").then_some(()));
     let request = Request::get(server.port(8080), "/").header("x-id", 1).body("POST", "a PLAINTEXT-MARKER in a body");
     assert_eq!(client.request(&request).status, 200);
-    wait::eventually("the marker is found", || capture.output().contains("found").then_some(()));
+    wait::eventually("the marker is found", || capture.output().contains("found MARKER").then_some(()));
     assert_eq!(http.received().len(), 1);
 }
 

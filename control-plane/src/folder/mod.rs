@@ -1,7 +1,13 @@
 //! The folder source: ordinary Kubernetes manifests in folders, watched.
 //!
 //! Later folders override objects of earlier ones. A malformed file is a [`Problem`]; the last good state of that file stays
-//! in force.
+//! in force. `parse` is pure, `scan` looks at the disk and says what changed, `notice` waits until it is worth looking again.
+
+mod notice;
+mod parse;
+mod scan;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
@@ -10,6 +16,10 @@ use std::sync::Arc;
 
 use minimesh_index::{Event, Object};
 use tokio::sync::{mpsc, watch};
+
+use notice::Notice;
+pub use parse::parse;
+use scan::Scanner;
 
 /// Something in a folder that is not in force, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,15 +74,40 @@ pub fn watch(folders: Vec<PathBuf>) -> Result<Folder, FolderError> {
     for path in &folders {
         std::fs::read_dir(path).map_err(|source| FolderError::Unreadable { path: path.clone(), source })?;
     }
-    let (_, events) = mpsc::channel(1);
-    let (_, problems) = watch::channel(Arc::from([]));
+    let (changes, events) = mpsc::channel(1);
+    let (report, problems) = watch::channel(Arc::from([]));
+    tokio::spawn(run(Scanner::new(folders), changes, report));
     Ok(Folder { events, problems })
 }
 
-/// Reads a manifest: YAML with any number of documents, or JSON where `file` ends in `.json`. Pure.
-pub fn parse(file: &str, text: &str) -> Parsed {
-    let _ = (file, text);
-    Parsed::default()
+/// Looks, tells, waits. What changes while the receiver is busy is told as one change: nothing queues.
+async fn run(mut scanner: Scanner, changes: mpsc::Sender<Vec<Event>>, report: watch::Sender<Arc<[Problem]>>) {
+    let mut notice = Notice::new();
+    loop {
+        // Watches come before the look: what changes in between is noticed.
+        notice.watch(scanner.directories());
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = scanner.scan();
+            (scanner, found)
+        });
+        let Ok((back, found)) = looked.await else { return };
+        scanner = back;
+        report.send_if_modified(|known| {
+            let differs = **known != *found.problems;
+            if differs {
+                *known = Arc::from(found.problems);
+            }
+            differs
+        });
+        if !found.events.is_empty() && changes.send(found.events).await.is_err() {
+            return;
+        }
+        let again = notice.watch(scanner.directories()) || found.unsure;
+        tokio::select! {
+            () = notice.wait(again) => {}
+            () = changes.closed() => return,
+        }
+    }
 }
 
 impl fmt::Display for Problem {

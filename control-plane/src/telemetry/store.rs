@@ -175,7 +175,8 @@ impl Proxy {
 impl Instance {
     /// Takes new totals in; answers what they added, and how many edges did not fit.
     fn add(&mut self, edges: Vec<EdgeReport>, room: usize) -> (HashMap<EdgeKey, EdgeReport>, usize) {
-        let (mut added, mut dropped, mut room) = (HashMap::new(), 0, room);
+        let mut room = room.min(PROXY_EDGES.saturating_sub(self.totals.len()));
+        let (mut added, mut dropped) = (HashMap::new(), 0);
         for edge in edges {
             let key = edge.key.clone();
             let difference = match self.totals.get(&key) {
@@ -201,5 +202,7 @@ impl Instance {
 const INSTANCES: usize = 3;
 /// Edges of all proxies: about 1 KiB each, and as much again in the rings.
 const TOTAL_EDGES: usize = 100_000;
+/// Edges of one process, so that one proxy cannot take everybody's room.
+const PROXY_EDGES: usize = 10_000;
 /// A proxy that is silent for longer than this, and than the window asked for, is not shown.
 const SILENT: Duration = Duration::from_secs(60);

@@ -146,3 +146,17 @@ fn two_workers_share_the_connections() {
     assert_eq!(runtime.block_on(trigger.drain(Duration::from_secs(5))), drain::Outcome::Drained);
     threads.into_iter().for_each(|thread| thread.join().expect("clean end"));
 }
+
+/// A connection's task is what it costs while it is idle, and what is moved when it is spawned.
+#[tokio::test(flavor = "local")]
+async fn futures_stay_small() {
+    let address: SocketAddr = SERVICE.parse().expect("address");
+    let origin = Origin::Fixed { outbound: address, inbound: address };
+    let (proxy, config) = Proxy::prepare(Direction::Outbound, origin, id("a"), DefaultPolicy::Deny);
+    let (worker, _handed, _listeners) = crate::worker::Worker::new(config);
+    let tcp = TcpStream::connect(proxy.address).await.expect("listener");
+    let size = std::mem::size_of_val(&worker.carry(tcp, address, Direction::Outbound));
+    println!("a connection's task: {size} bytes");
+    assert!(size <= 2800, "{size}");
+    assert!(std::mem::size_of::<crate::io::Stream>() <= 32);
+}

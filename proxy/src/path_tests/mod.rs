@@ -132,6 +132,17 @@ fn key() -> BackendKey {
 
 impl Proxy {
     fn start(direction: Direction, origin: Origin, identity: SpiffeId, policy: DefaultPolicy) -> Proxy {
+        let (proxy, config) = Proxy::prepare(direction, origin, identity, policy);
+        tokio::task::spawn_local(run(config));
+        proxy
+    }
+
+    fn prepare(
+        direction: Direction,
+        origin: Origin,
+        identity: SpiffeId,
+        policy: DefaultPolicy,
+    ) -> (Proxy, WorkerConfig) {
         let metrics = Metrics::new(CODES);
         let (control, handle): (FakeControl, ControlHandle) =
             ControlHandle::fake(Arc::clone(&metrics), vec!["10.0.0.0/8".parse().expect("network")]);
@@ -156,8 +167,8 @@ impl Proxy {
             head_limit: 64 * 1024,
             origin,
         };
-        tokio::task::spawn_local(run(config));
-        Proxy { address, control, metrics, drain: Some(trigger), identity }
+        let proxy = Proxy { address, control, metrics, drain: Some(trigger), identity };
+        (proxy, config)
     }
 
     fn workload(&self, draining: bool) {

@@ -1,4 +1,5 @@
-//! Looks at every packet of the node, which is every pod's veth, for a marker that must not be there in plaintext.
+//! Looks at every packet of the node, which is every pod's veth, for a marker that must not be there in plaintext, and says
+//! which word follows it.
 //!
 //! Ends on SIGTERM, or when the node does.
 
@@ -9,7 +10,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use super::flags::Flags;
 use crate::Failure;
 
-/// What it prints once for each packet that contains the marker.
+/// What it prints for each packet that contains the marker, before the word that follows it.
 const FOUND: &str = "found";
 
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
@@ -22,8 +23,10 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let length = recv(packets.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if buffer[..length].windows(marker.len()).any(|window| window == marker) {
-            println!("{FOUND} in {length} bytes");
+        let packet = &buffer[..length];
+        if let Some(at) = packet.windows(marker.len()).position(|window| window == marker) {
+            let word = packet[at + marker.len()..].iter().take_while(|byte| byte.is_ascii_alphanumeric());
+            println!("{FOUND} {}", String::from_utf8_lossy(&word.copied().collect::<Vec<u8>>()));
         }
     }
 }

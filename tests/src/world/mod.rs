@@ -24,6 +24,7 @@ pub use control_plane::ControlPlane;
 pub use pod::{HttpServer, Load, Pod, PodBuilder, UnmeshedBuilder};
 pub use process::Process;
 
+use manifests::Service;
 use node::Node;
 
 /// The one namespace (of Kubernetes) of every story.
@@ -72,6 +73,13 @@ impl World {
     /// Takes an object out of the folder of live state.
     pub fn delete(&self, object: &Value) {
         std::fs::remove_file(self.state_file(&manifests::file_name(object))).expect("it was applied before");
+    }
+
+    /// Applies a Service and the pods behind it; again, to change them.
+    pub fn serve(&self, service: &Service<'_>, pods: &[&Pod<'_>]) {
+        let endpoints: Vec<_> = pods.iter().map(|pod| (pod.address(), pod.name(), false)).collect();
+        self.apply(&service.object());
+        self.apply(&service.endpoints(&endpoints));
     }
 
     /// Writes a file as a user would into the folder of manifests, at once or not at all.
