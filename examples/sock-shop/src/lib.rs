@@ -7,8 +7,9 @@
 //! carts      -> carts-db                                         wire/         the databases' and the queue's protocols
 //! user       -> user-db                                          services/     what each HTTP service does
 //! orders     -> user, carts, payment, shipping, orders-db        load.rs       the shoppers
-//! shipping   -> rabbitmq                                         directory.rs  names to connections, dns.rs under it
-//! queue-master -> rabbitmq                                       page/         what a browser gets
+//! shipping   -> rabbitmq                                         startup.rs    waiting for peers
+//! queue-master -> rabbitmq                                       directory.rs  names to connections, dns.rs under it
+//!                                                                page/         what a browser gets
 //! ```
 //!
 //! Called by the minimesh program. Knows nothing of the mesh and must never use any other crate of the workspace: it stands
@@ -25,6 +26,7 @@ mod manifests;
 mod pod;
 mod serve;
 mod services;
+mod startup;
 mod stop;
 mod wire;
 
@@ -137,6 +139,9 @@ pub fn run(args: Args) -> Result<(), Error> {
                 _ => Ok(()),
             };
         };
+        if !startup::wait_for_peers(startup::peers(&args.role), &directory, stop.clone()).await {
+            return Ok(());
+        }
         let listener = TcpListener::bind(("0.0.0.0", port)).await.map_err(|error| {
             Error(format!("sock-shop: cannot listen on port {port}: {error}; another port can be given with --port"))
         })?;

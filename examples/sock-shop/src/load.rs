@@ -25,6 +25,7 @@ use crate::{
     http::{Trail, encode_base64},
     ids,
     services::orders::POSTAGE,
+    startup::wait_for_peers,
     stop::Stop,
 };
 
@@ -53,6 +54,9 @@ pub(crate) async fn run(args: Args, directory: Directory, mut stop: Stop) -> Res
         return Ok(());
     }
     let (host, port) = target(&args.target)?;
+    if !wait_for_peers(&[(&host, port)], &directory, stop.clone()).await {
+        return Ok(());
+    }
     let client = Rc::new(Client::new(directory));
     tokio::task::spawn_local(sweep_for_ever(client.clone()));
     let shop = Rc::new(Shop { client, host, port, tally: RefCell::default(), stop: stop.clone() });
