@@ -29,6 +29,10 @@ pub(crate) struct Passage<'a> {
     pub(crate) close: bool,
     /// Largest response head.
     pub(crate) limit: usize,
+    /// When the request's head was complete.
+    pub(crate) began: Instant,
+    /// Time since then that was spent waiting for a connection.
+    pub(crate) waited: Duration,
 }
 
 /// A request that was answered.
@@ -67,7 +71,6 @@ pub(crate) async fn forward(
     passage: &Passage<'_>,
     guard: Guard<'_>,
 ) -> Result<Forwarded, Failed> {
-    let began = Instant::now();
     let request = match begin_request(down, head, passage) {
         Ok(request) => request,
         Err(error) => return Err(Failed { error, answered: None, repeatable: false }),
@@ -97,7 +100,7 @@ pub(crate) async fn forward(
         Err(failure) => return Err(unanswered(failure, &exchange)),
     };
     let first = exchange.respond_first(&mut answer).await;
-    let added = (sent - began) + received.elapsed();
+    let added = (sent - passage.began).saturating_sub(passage.waited) + received.elapsed();
     let responded = match first {
         Some(responded) => responded,
         None => exchange.respond(&mut answer).await,

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use minimesh_api::model::{Direction, EdgeProtocol};
 use minimesh_route::HeaderEdits;
@@ -117,12 +117,14 @@ impl Client<'_> {
         self.authorize().map_err(untouched)?;
         let port = permit.port();
         // held before the body is read: where the application is absent, nothing of the request is consumed
+        let mut waited = Duration::ZERO;
         let mut app = match unconstrained(poll_fn(|cx| Poll::Ready(port.reuse(cx)))).await {
             Some(app) => app,
             None => {
-                let waited = Instant::now();
+                let dialling = Instant::now();
                 let dialled = Box::pin(port.dial(worker)).await;
-                worker.cells.pool_wait(waited.elapsed());
+                waited = dialling.elapsed();
+                worker.cells.pool_wait(waited);
                 dialled.map_err(untouched)?
             }
         };
@@ -133,6 +135,8 @@ impl Client<'_> {
             mesh: false,
             close: worker.closing.get() || worker.leaving.get() || !permit.holds(worker),
             limit: worker.head_limit,
+            began,
+            waited,
         };
         let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
         let forwarded = forward(&mut self.conn, &mut app, head, &passage, guard).await?;

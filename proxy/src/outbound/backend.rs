@@ -1,6 +1,6 @@
 //! A Service port as one worker sees it: its endpoints, and the choice among them.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(crate) struct Backend {
     receiver: RefCell<watch::Receiver<State<Arc<Endpoints>>>>,
     list: RefCell<List>,
     unsent: OnceCell<Arc<EdgeCells>>,
+    /// There may be endpoints that were never asked.
+    fresh: Cell<bool>,
 }
 
 #[derive(Clone, Default)]
@@ -58,6 +60,11 @@ impl Tried {
         true
     }
 
+    /// Whether this is the first attempt.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     fn contains(&self, address: SocketAddr) -> bool {
         self.addresses.contains(&Some(address))
     }
@@ -72,6 +79,7 @@ impl Backend {
             receiver: RefCell::new(receiver),
             list: RefCell::default(),
             unsent: OnceCell::new(),
+            fresh: Cell::new(false),
         })
     }
 
@@ -85,7 +93,11 @@ impl Backend {
         let serving = &list.serving;
         let now = Instant::now().into_std();
         let picked = pick_p2c(serving.len(), |index| &serving[index].slot, now, &mut worker.random.borrow_mut());
-        match picked.map(|index| &serving[index]) {
+        // An endpoint that was never asked gets one request, and is then known: any guess of its latency starves or floods it.
+        let fresh = || serving.iter().find(|endpoint| !tried.contains(endpoint.address) && endpoint.take_fresh());
+        let fresh = self.fresh.get().then(fresh).flatten();
+        self.fresh.set(fresh.is_some());
+        match fresh.or(picked.map(|index| &serving[index])) {
             Some(endpoint) if !tried.contains(endpoint.address) => Ok(Rc::clone(endpoint)),
             // chosen before: the least loaded of the others
             _ => serving
@@ -131,6 +143,7 @@ impl Backend {
             if let State::Known(endpoints) = state {
                 let list = self.build(worker, &endpoints);
                 *self.list.borrow_mut() = list;
+                self.fresh.set(true);
             }
         }
         self.list.borrow().clone()

@@ -57,6 +57,7 @@ pub(crate) struct Endpoint {
     /// As control described it; a changed description is a new endpoint.
     pub(crate) described: Description,
     pub(crate) slot: Slot,
+    fresh: Cell<bool>,
     service: Option<BackendKey>,
     wire: Wire,
     idle: RefCell<Vec<Idle>>,
@@ -115,6 +116,7 @@ impl Endpoint {
             address: described.address,
             described,
             slot: Slot::new(DEFAULT_LATENCY),
+            fresh: Cell::new(true),
             service,
             wire: Wire::Invalid,
             idle: RefCell::default(),
@@ -122,6 +124,11 @@ impl Endpoint {
             http: OnceCell::new(),
             tcp: OnceCell::new(),
         }
+    }
+
+    /// Whether it was never picked; says so once.
+    pub(crate) fn take_fresh(&self) -> bool {
+        self.fresh.replace(false)
     }
 
     pub(crate) fn is_mesh(&self) -> bool {

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use minimesh_api::model::{BackendRef, Direction};
 use minimesh_balance::Outcome;
@@ -47,10 +48,12 @@ enum After {
 struct Choice<'p> {
     backend: Source<'p>,
     filters: &'p Filters,
+    /// When the request's head was complete.
+    began: Instant,
     /// Of the whole request.
     deadline: Option<Instant>,
     /// Of one attempt.
-    attempt: Option<std::time::Duration>,
+    attempt: Option<Duration>,
 }
 
 /// Who may be asked.
@@ -107,7 +110,7 @@ impl Client<'_> {
         let mut tried = Tried::default();
         loop {
             let endpoint = choice.backend.pick(worker, &tried).await.map_err(untouched)?;
-            let failed = match self.attempt(head, &choice, &endpoint, began).await {
+            let failed = match self.attempt(head, &choice, &endpoint, tried.is_empty()).await {
                 Ok(after) => return Ok(after),
                 Err(failed) => failed,
             };
@@ -130,14 +133,20 @@ impl Client<'_> {
         head: &RequestHead,
         choice: &Choice<'_>,
         endpoint: &Rc<Endpoint>,
-        began: Instant,
+        first: bool,
     ) -> Result<After, Failed> {
-        let worker = self.worker;
+        let (worker, began) = (self.worker, choice.began);
         let mut load = Load::new(endpoint);
         let deadline = choice.attempt_deadline();
+        // what earlier attempts took is no time of ours either
+        let mut waited = if first { Duration::ZERO } else { load.began - began };
         let mut upstream = match unconstrained(poll_fn(|cx| Poll::Ready(endpoint.reuse(worker, cx)))).await {
             Some(upstream) => upstream,
-            None => Box::pin(dial(worker, endpoint, deadline)).await.map_err(untouched)?,
+            None => {
+                let (upstream, dialled) = Box::pin(dial(worker, endpoint, deadline)).await.map_err(untouched)?;
+                waited += dialled;
+                upstream
+            }
         };
         let passage = Passage {
             request: &choice.filters.request,
@@ -146,7 +155,10 @@ impl Client<'_> {
             mesh: endpoint.is_mesh(),
             close: worker.closing.get(),
             limit: worker.head_limit,
+            began,
+            waited,
         };
+        load.began = Instant::now();
         self.alarm.set(deadline);
         let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
         match forward(&mut self.conn, &mut upstream.conn, head, &passage, guard).await {
@@ -252,7 +264,7 @@ fn choose<'p>(
     bytes: &[u8],
     began: Instant,
 ) -> Result<Choice<'p>, Error> {
-    let unrouted = |backend| Choice { backend, filters: &NO_FILTERS, deadline: None, attempt: None };
+    let unrouted = |backend| Choice { backend, filters: &NO_FILTERS, began, deadline: None, attempt: None };
     let service = match plan {
         Plan::Endpoint(endpoint) | Plan::Passthrough(endpoint) => return Ok(unrouted(Source::One(endpoint))),
         Plan::Service(service) if service.routes.is_empty() => return Ok(unrouted(Source::Service(&service.own))),
@@ -275,13 +287,14 @@ fn choose<'p>(
     Ok(Choice {
         backend: Source::Service(backend),
         filters: &share.filters,
+        began,
         deadline: rule.timeouts.request.map(|limit| began + limit),
         attempt: rule.timeouts.backend_request,
     })
 }
 
 /// A new connection for a request; the wait is counted apart from the time that the proxy takes itself.
-async fn dial(worker: &Worker, endpoint: &Endpoint, deadline: Option<Instant>) -> Result<Upstream, Error> {
+async fn dial(worker: &Worker, endpoint: &Endpoint, deadline: Option<Instant>) -> Result<(Upstream, Duration), Error> {
     let began = Instant::now();
     let dialling = endpoint.connect(worker, Alpn::Http);
     let result = match deadline {
@@ -291,8 +304,9 @@ async fn dial(worker: &Worker, endpoint: &Endpoint, deadline: Option<Instant>) -
             Err(_) => Err(Error::new(Kind::RequestTimeout, Side::Upstream)),
         },
     };
-    worker.cells.pool_wait(began.elapsed());
-    result
+    let waited = began.elapsed();
+    worker.cells.pool_wait(waited);
+    Ok((result?, waited))
 }
 
 /// What becomes of the two connections.
@@ -323,6 +337,7 @@ fn outcome(status: u16) -> Outcome {
 /// Counts in the endpoint's load while it lives.
 struct Load<'a> {
     endpoint: &'a Endpoint,
+    /// When there was a connection: how long a handshake takes says nothing of how fast requests are answered.
     began: Instant,
     outcome: Outcome,
 }

@@ -72,17 +72,20 @@ pub(super) async fn sniff(
         (true, true) => Early::Opening(open(worker, plan)),
     };
     let first = poll_fn(|cx| poll_first(cx, worker, plan, conn, &mut state)).await;
-    let carried = match state {
-        Early::Open(carried, _) => Some(carried),
-        _ => None,
+    let (carried, opening) = match state {
+        Early::Open(carried, _) => (Some(carried), false),
+        Early::Opening(_) => (None, true),
+        Early::None | Early::Waiting(_) => (None, false),
     };
     let (detected, sniffing) = match first {
         First::Failed(error) => return Sniffing::Failed(error),
         First::ClientEnded => (Detected::Silent, Sniffing::Silent),
         First::Client(Sniffed::Http1) => {
             target.learn_server_first(false);
-            if let Some(carried) = carried {
+            if carried.is_some() || opening {
                 worker.cells.early_connect(EarlyConnect::Unused);
+            }
+            if let Some(carried) = carried {
                 carried.upstream.close();
             }
             worker.cells.detected(Direction::Outbound, Detected::Http1);

@@ -116,3 +116,18 @@ async fn the_routes_answers() {
     let response = mesh.connect().await.ask("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(response.starts_with("HTTP/1.1 500 ") && response.contains("no_backend"), "{response}");
 }
+
+#[tokio::test(flavor = "local")]
+async fn a_new_endpoint_is_asked_at_once() {
+    let mesh = Mesh::new();
+    let old = mesh.server("catalogue", echo().await);
+    mesh.service(Protocol::Detect, vec![old.endpoint()]);
+    let mut client = mesh.connect().await;
+    for _ in 0..20 {
+        client.get().await;
+    }
+    let new = mesh.server("catalogue", echo().await);
+    mesh.endpoints(vec![old.endpoint(), new.endpoint()]);
+    client.get().await;
+    assert_eq!((old.proxy.edge().requests, new.proxy.edge().requests), (20, 1));
+}
