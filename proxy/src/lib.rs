@@ -17,6 +17,10 @@ pub mod metrics;
 pub mod redirect;
 pub mod worker;
 
+mod admin;
+mod app;
+mod args;
+mod cpu;
 mod detect;
 mod http;
 mod inbound;
@@ -24,6 +28,8 @@ mod io;
 mod net;
 mod outbound;
 
+pub use app::{Error, run};
+pub use args::{Args, Policy};
 pub use net::Origin;
 
 #[cfg(test)]

@@ -4,10 +4,14 @@ use crate::Failure;
 
 /// The sidecar.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[group(skip)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    part: minimesh_proxy::Args,
+}
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::new("proxy: this part is not built into this program yet"))
+        Ok(minimesh_proxy::run(self.part)?)
     }
 }

@@ -1,0 +1,151 @@
+//! What the two admin ports serve: metrics and health to anyone, the inner state and the log level to this machine.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::StatusCode;
+use minimesh_api::model::Workload;
+use minimesh_identity::Credentials;
+use minimesh_runtime::admin::{Audience, Call, Error, Reply, Server};
+use minimesh_runtime::{logging, metrics as exposition, process};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::args::{Args, LOCAL};
+use crate::control::{Control, ControlHandle, State};
+use crate::metrics::{Exposition, Metrics};
+
+/// What readiness looks at. Once the first policy is there the control plane plays no part in it.
+#[derive(Clone)]
+struct Readiness {
+    credentials: watch::Receiver<Option<Arc<Credentials>>>,
+    workload: watch::Receiver<State<Arc<Workload>>>,
+}
+
+/// Somebody wants to see the control thread's state, which does not leave its thread.
+pub(crate) struct DumpRequest(oneshot::Sender<Value>);
+
+/// Binds both ports.
+pub(crate) async fn bind(
+    args: &Args,
+    handle: &ControlHandle,
+    logs: logging::Handle,
+) -> Result<(Server, Server, mpsc::Receiver<DumpRequest>), Error> {
+    let network = SocketAddr::from((Ipv4Addr::UNSPECIFIED, args.admin_port.get()));
+    let local = SocketAddr::from((LOCAL, args.admin_local_port.get()));
+    let registry = Arc::new(registry(handle.metrics()));
+    let readiness = Readiness { credentials: handle.credentials(), workload: handle.workload() };
+    let network = Server::bind(network, Audience::Network)
+        .await?
+        .get("/live", |_| async { Reply::text(StatusCode::OK, "live") })
+        .get("/metrics", move |_| scrape(Arc::clone(&registry)))
+        .get("/ready", move |_| {
+            let missing = readiness.missing();
+            async move {
+                match missing {
+                    None => Reply::text(StatusCode::OK, "ready"),
+                    Some(missing) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, missing),
+                }
+            }
+        });
+    let (ask, asked) = mpsc::channel(4);
+    let logs = Arc::new(logs);
+    let shown = Arc::clone(&logs);
+    let local = Server::bind(local, Audience::Machine)
+        .await?
+        .get("/dump", move |_| dump(ask.clone()))
+        .get("/log-level", move |_| {
+            let level = shown.current();
+            async move { Reply::text(StatusCode::OK, level) }
+        })
+        .post("/log-level", move |call| {
+            let reply = set_level(&logs, &call);
+            async move { reply }
+        });
+    Ok((network, local, asked))
+}
+
+/// Answers `/dump` from the control thread.
+pub(crate) async fn answer_dumps(mut asked: mpsc::Receiver<DumpRequest>, control: Rc<Control>, handle: ControlHandle) {
+    while let Some(DumpRequest(reply)) = asked.recv().await {
+        // Whoever asked may be gone.
+        let _ = reply.send(describe(&control, &handle));
+    }
+}
+
+impl Readiness {
+    fn missing(&self) -> Option<&'static str> {
+        if self.credentials.borrow().is_none() {
+            return Some("not ready: no certificate yet (see the log for why)");
+        }
+        if self.workload.borrow().known().is_none() {
+            return Some("not ready: the control plane has not said anything of this pod yet");
+        }
+        None
+    }
+}
+
+fn registry(metrics: &Arc<Metrics>) -> Registry {
+    let mut registry = Registry::default();
+    process::register(&mut registry, "proxy");
+    registry.register_collector(Box::new(Exposition(Arc::clone(metrics))));
+    registry
+}
+
+async fn scrape(registry: Arc<Registry>) -> Reply {
+    match exposition::encode(&registry) {
+        Ok(text) => Reply::ok(exposition::CONTENT_TYPE, text),
+        Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}
+
+async fn dump(ask: mpsc::Sender<DumpRequest>) -> Reply {
+    let (reply, answer) = oneshot::channel();
+    if ask.send(DumpRequest(reply)).await.is_err() {
+        return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending");
+    }
+    match answer.await {
+        Ok(value) => Reply::ok("application/json", format!("{value:#}\n")),
+        Err(_) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending"),
+    }
+}
+
+fn describe(control: &Control, handle: &ControlHandle) -> Value {
+    let credentials = handle.credentials().borrow().clone().map(|credentials| {
+        let left = credentials.leaf().not_after().duration_since(std::time::SystemTime::now()).unwrap_or_default();
+        json!({
+            "identity": credentials.id().as_str(),
+            "serial": credentials.leaf().serial(),
+            "expires_in_seconds": left.as_secs(),
+            "roots": credentials.bundle().roots().len(),
+            "generation": credentials.generation(),
+        })
+    });
+    let workload = handle.workload().borrow().known().map(|workload| {
+        let networks: Vec<String> = workload.cluster_networks.iter().map(ToString::to_string).collect();
+        json!({
+            "namespace": &*workload.workload.namespace,
+            "kind": &*workload.workload.kind,
+            "name": &*workload.workload.name,
+            "pod": &*workload.workload.pod,
+            "draining": workload.draining,
+            "cluster_networks": networks,
+        })
+    });
+    // Versions are hashes of 64 bits; JSON's readers keep 53.
+    let resources: serde_json::Map<String, Value> = control
+        .describe()
+        .into_iter()
+        .map(|(name, version)| (name, if version == 0 { Value::Null } else { format!("{version:016x}").into() }))
+        .collect();
+    json!({ "credentials": credentials, "workload": workload, "resources": resources })
+}
+
+fn set_level(logs: &logging::Handle, call: &Call) -> Reply {
+    match logs.set(String::from_utf8_lossy(&call.body).trim()) {
+        Ok(()) => Reply::text(StatusCode::OK, logs.current()),
+        Err(error) => Reply::text(StatusCode::BAD_REQUEST, error),
+    }
+}

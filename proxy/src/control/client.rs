@@ -1,0 +1,153 @@
+//! Connections to the control plane: TCP to a replica picked at random, TLS to its SPIFFE ID, gRPC on top.
+//!
+//! Each [`Client::connect`] is one connection that is never silently replaced: whoever holds the channel sees it fail and
+//! decides. Nothing here retries.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use minimesh_balance::Rng;
+use minimesh_identity::{Credentials, SpiffeId, TrustBundle, control};
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+
+use super::failure::Failure;
+use crate::metrics::ControlFailure;
+
+/// Where the control plane is, and who it must be.
+pub(super) struct Client {
+    dialer: Dialer,
+    expected: SpiffeId,
+    rng: RefCell<Rng>,
+}
+
+/// How a byte stream to a replica comes about.
+pub(super) enum Dialer {
+    /// In process.
+    #[cfg(test)]
+    Memory(tokio::sync::mpsc::Sender<tokio::io::DuplexStream>),
+    /// By TCP.
+    Tcp {
+        /// `HOST:PORT`, each perhaps of several replicas.
+        replicas: Vec<String>,
+        /// Exempts the connection from interception where every process has one user.
+        mark: Option<u32>,
+    },
+}
+
+impl Client {
+    pub(super) fn new(dialer: Dialer, expected: SpiffeId, seed: u64) -> Client {
+        Client { dialer, expected, rng: RefCell::new(Rng::new(seed)) }
+    }
+
+    /// One connection to one replica. Without credentials only `Certify` is served on it.
+    pub(super) async fn connect(
+        &self,
+        bundle: &TrustBundle,
+        credentials: Option<&Credentials>,
+    ) -> Result<Channel, Failure> {
+        match timeout(CONNECT, self.connect_unbounded(bundle, credentials)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::new(ControlFailure::Unreachable, "no answer within 10 s")),
+        }
+    }
+
+    async fn connect_unbounded(
+        &self,
+        bundle: &TrustBundle,
+        credentials: Option<&Credentials>,
+    ) -> Result<Channel, Failure> {
+        let config = control::client_config(bundle, &self.expected, credentials)?;
+        let tls = TlsConnector::from(config);
+        match &self.dialer {
+            #[cfg(test)]
+            Dialer::Memory(server) => {
+                let (near, far) = tokio::io::duplex(64 * 1024);
+                let refused = |_| Failure::new(ControlFailure::Unreachable, "refused");
+                server.send(far).await.map_err(refused)?;
+                let name = ServerName::IpAddress(IpAddr::from([127, 0, 0, 1]).into());
+                let stream = tls.connect(name, near).await.map_err(|error| Failure::of_connection(&error))?;
+                grpc(stream).await
+            }
+            Dialer::Tcp { replicas, mark } => {
+                let (stream, ip) = self.dial(replicas, *mark).await?;
+                let name = ServerName::IpAddress(ip.into());
+                let stream = tls.connect(name, stream).await.map_err(|error| Failure::of_connection(&error))?;
+                grpc(stream).await
+            }
+        }
+    }
+
+    /// TCP to any replica: in random order until one answers.
+    async fn dial(&self, replicas: &[String], mark: Option<u32>) -> Result<(TcpStream, IpAddr), Failure> {
+        let mut addresses = Vec::new();
+        let mut failure = None;
+        for replica in replicas {
+            match tokio::net::lookup_host(replica).await {
+                Ok(found) => addresses.extend(found),
+                Err(error) => failure = Some(Failure::new(ControlFailure::Unreachable, format!("{replica}: {error}"))),
+            }
+        }
+        while !addresses.is_empty() {
+            let pick = self.rng.borrow_mut().below(addresses.len());
+            let address = addresses.swap_remove(pick);
+            match timeout(DIAL, dial(address, mark)).await {
+                Ok(Ok(stream)) => return Ok((stream, address.ip())),
+                Ok(Err(error)) => {
+                    failure = Some(Failure::new(ControlFailure::Unreachable, format!("{address}: {error}")));
+                }
+                Err(_) => failure = Some(Failure::new(ControlFailure::Unreachable, format!("{address}: no answer"))),
+            }
+        }
+        Err(failure.unwrap_or_else(|| Failure::new(ControlFailure::Unreachable, "no address of a control plane")))
+    }
+}
+
+async fn dial(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(mark) = mark {
+        socket2::SockRef::from(&socket).set_mark(mark)?;
+    }
+    socket.set_nodelay(true)?;
+    socket.connect(address).await
+}
+
+/// HTTP/2 over one stream. The connector gives it out once: a channel whose connection broke stays broken.
+async fn grpc<S>(stream: S) -> Result<Channel, Failure>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let taken = stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        async move { taken }
+    });
+    Endpoint::from_static("http://control-plane")
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PONG)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .buffer_size(CONCURRENT)
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| Failure::of_connection(&error))
+}
+
+/// A whole attempt, all replicas and handshakes included.
+const CONNECT: Duration = Duration::from_secs(10);
+/// One replica.
+const DIAL: Duration = Duration::from_secs(3);
+/// A dead replica is noticed within 13 s (DESIGN part 5).
+const PING: Duration = Duration::from_secs(10);
+const PONG: Duration = Duration::from_secs(3);
+/// A chunk of endpoints is at most 256 KiB; a small window is the bound on what is in flight.
+const WINDOW: u32 = 256 * 1024;
+/// Calls at once: the Watch stream and a report.
+const CONCURRENT: usize = 8;
