@@ -212,7 +212,7 @@ async fn tell_problems(mut problems: watch::Receiver<Arc<[Problem]>>, metrics: A
     loop {
         let now = Arc::clone(&problems.borrow_and_update());
         for problem in now.iter().filter(|problem| !told.contains(problem)) {
-            warn!(%problem, "a manifest is not in force; its last good state stays");
+            warn!(%problem, "a manifest has a problem");
         }
         for problem in told.iter().filter(|problem| !now.contains(problem)) {
             info!(%problem, "a problem is gone");
