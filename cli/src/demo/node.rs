@@ -75,6 +75,8 @@ enum Event {
         ready: bool,
     },
     Again,
+    /// The visitor need not wait any longer.
+    Open,
     Stop,
 }
 
@@ -126,6 +128,11 @@ impl Node {
             Err(error) => return Err((format!("cannot watch the demo's processes: {error}"), tell)),
         };
         tell.send(&FromNode::NodeReady).await;
+        let later = events.clone();
+        spawn_local(async move {
+            tokio::time::sleep(VISITOR_WAITS).await;
+            let _ = later.send(Event::Open);
+        });
         let settings = Settings {
             control_plane: control_plane_arguments(&spec),
             exposed: spec.exposed.clone(),
@@ -217,6 +224,7 @@ impl Node {
             }
             Event::Probed { pod, container, ready } => self.cluster.probed(&pod, &container, ready),
             Event::Again => {}
+            Event::Open => self.cluster.open(),
             Event::Stop => self.cluster.stop(),
         }
     }
@@ -417,5 +425,7 @@ fn now() -> Timestamp {
     Timestamp(since.as_secs().cast_signed())
 }
 
+/// For the shop to open: requests before that would only be counted as failed.
+const VISITOR_WAITS: Duration = Duration::from_secs(5);
 /// After a failure of the machine, such as no free process id.
 const AGAIN: Duration = Duration::from_secs(2);

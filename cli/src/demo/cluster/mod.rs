@@ -47,6 +47,8 @@ pub(crate) struct Cluster {
     pods: BTreeMap<PodKey, PodRecord>,
     cluster_ips: ClusterIps,
     next_address: u8,
+    /// Shoppers come when the shop is open: everything else was ready once, or took too long.
+    open: bool,
     stopping: bool,
 }
 
@@ -85,6 +87,7 @@ impl Cluster {
             pods: BTreeMap::new(),
             cluster_ips: ClusterIps::default(),
             next_address: CONTROL_PLANE.octets()[3],
+            open: false,
             stopping: false,
         }
     }
@@ -100,6 +103,11 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// The visitor has waited long enough for the others.
+    pub(crate) fn open(&mut self) {
+        self.open = true;
     }
 
     /// From now on nothing should run.
@@ -137,7 +145,15 @@ impl Cluster {
     pub(crate) fn reconcile(&mut self, now: Timestamp) -> Vec<Action> {
         let workloads = self.workloads();
         let mut actions = Vec::new();
+        let others: Vec<&Workload> = workloads.iter().filter(|workload| !self.is_visitor(workload)).collect();
+        self.open |= others.len() > 1
+            && others
+                .iter()
+                .all(|workload| self.owned(workload).filter(|pod| pod.is_ready()).count() >= workload.replicas);
         for workload in &workloads {
+            if !self.open && self.is_visitor(workload) {
+                continue;
+            }
             let own: Vec<rollout::Seen> = self.owned(workload).map(rollout::Seen::of).collect();
             let step = rollout::step(&own, workload.replicas, workload.hash);
             for _ in 0..step.create {
@@ -238,6 +254,11 @@ impl Cluster {
         let meshed =
             template.metadata.labels.get(INJECT).or_else(|| labels.get(INJECT)).is_some_and(|on| on == "enabled");
         Workload::new(namespace, metadata.name.clone(), replicas, template, meshed)
+    }
+
+    fn is_visitor(&self, workload: &Workload) -> bool {
+        let exposed = self.settings.exposed.as_ref();
+        exposed.is_some_and(|exposed| exposed.namespace == workload.namespace && workload.name == pod::VISITOR)
     }
 
     /// Pods of a workload that are not on their way out.

@@ -175,20 +175,39 @@ fn stopping_asks_every_pod_to_end_quickly() {
     assert!(actions.iter().all(|action| matches!(action, Action::Stop { grace_ms: STOPPING_GRACE_MS, .. })));
 }
 
-#[test]
-fn exposed_service_is_reached_through_a_visitor_of_the_demos_own_or_the_users() {
+fn exposing() -> Cluster {
     let mut cluster = cluster();
     let exposed = Exposed { namespace: "shop".into(), service: "web".into(), port: 80, host_port: 8079 };
     cluster.settings.exposed = Some(exposed);
-    let relays = |cluster: &mut Cluster| -> Vec<String> {
-        let starts = cluster.reconcile(NOW).into_iter().filter_map(|action| match action {
-            Action::Start { plan, .. } => Some(plan),
-            Action::Stop { .. } => None,
-        });
-        starts.flat_map(|plan| plan.containers).filter(|c| c.takes_listener).map(|c| c.command.join(" ")).collect()
-    };
+    cluster
+}
+
+fn relays(cluster: &mut Cluster) -> Vec<String> {
+    let starts = cluster.reconcile(NOW).into_iter().filter_map(|action| match action {
+        Action::Start { plan, .. } => Some(plan),
+        Action::Stop { .. } => None,
+    });
+    starts.flat_map(|plan| plan.containers).filter(|c| c.takes_listener).map(|c| c.command.join(" ")).collect()
+}
+
+#[test]
+fn exposed_service_is_reached_through_a_visitor_of_the_demos_own_or_the_users() {
     let command = "minimesh demo-role relay --to=web.shop.svc:80 --host-port=8079";
-    assert_eq!(relays(&mut cluster), [command]);
-    cluster.apply(vec![Event::Replace(vec![deployment("visitor", 1, "load")])]);
-    assert_eq!(relays(&mut cluster), [command]);
+    let mut own = exposing();
+    own.open();
+    assert_eq!(relays(&mut own), [command]);
+    let mut users = exposing();
+    users.apply(vec![Event::Replace(vec![deployment("visitor", 1, "load")])]);
+    users.open();
+    assert_eq!(relays(&mut users), [command]);
+}
+
+#[test]
+fn visitor_comes_when_everything_else_is_ready() {
+    let mut cluster = exposing();
+    cluster.apply(vec![Event::Replace(vec![deployment("web", 1, "a")])]);
+    let first = settle(&mut cluster);
+    assert!(first[0].name.starts_with("web-"), "{first:?}");
+    let second = settle(&mut cluster);
+    assert!(second[0].name.starts_with("visitor-"), "{second:?}");
 }
