@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use notice::Notice;
 pub use parse::parse;
-use scan::Scanner;
+use scan::{Again, Scanner};
 
 /// Something in a folder that is not in force, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,8 @@ pub struct Parsed {
     pub objects: Vec<(Object, u32)>,
     /// Documents that could not be read.
     pub problems: Vec<Problem>,
+    /// What has no meaning in objects that are in force all the same, with what follows from it.
+    pub faults: Vec<Problem>,
     /// `apiVersion Kind` of documents that the mesh has no use for.
     pub ignored: Vec<String>,
 }
@@ -76,13 +78,17 @@ pub fn watch(folders: Vec<PathBuf>) -> Result<Folder, FolderError> {
     }
     let (changes, events) = mpsc::channel(1);
     let (report, problems) = watch::channel(Arc::from([]));
-    tokio::spawn(run(Scanner::new(folders), changes, report));
+    tokio::spawn(run(Scanner::new(folders), Notice::new(), changes, report));
     Ok(Folder { events, problems })
 }
 
 /// Looks, tells, waits. What changes while the receiver is busy is told as one change: nothing queues.
-async fn run(mut scanner: Scanner, changes: mpsc::Sender<Vec<Event>>, report: watch::Sender<Arc<[Problem]>>) {
-    let mut notice = Notice::new();
+async fn run(
+    mut scanner: Scanner,
+    mut notice: Notice,
+    changes: mpsc::Sender<Vec<Event>>,
+    report: watch::Sender<Arc<[Problem]>>,
+) {
     loop {
         // Watches come before the look: what changes in between is noticed.
         notice.watch(scanner.directories());
@@ -102,7 +108,8 @@ async fn run(mut scanner: Scanner, changes: mpsc::Sender<Vec<Event>>, report: wa
         if !found.events.is_empty() && changes.send(found.events).await.is_err() {
             return;
         }
-        let again = notice.watch(scanner.directories()) || found.unsure;
+        // What was made in a new directory before it was watched, only another look can find.
+        let again = if notice.watch(scanner.directories()) { Again::Soon } else { found.again };
         tokio::select! {
             () = notice.wait(again) => {}
             () = changes.closed() => return,

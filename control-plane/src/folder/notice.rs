@@ -11,6 +11,8 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
+use super::scan::Again;
+
 /// Where changes are noticed.
 pub(super) struct Notice {
     inotify: Option<Watches>,
@@ -51,10 +53,21 @@ impl Notice {
         }
     }
 
-    /// Resolves when it is time to look. `soon`: a look has already left something open.
-    pub(super) async fn wait(&mut self, soon: bool) {
-        let Some(watches) = &mut self.inotify else { return sleep(if soon { SETTLE } else { POLL }).await };
-        let longest = Instant::now() + if soon { SETTLE } else { SLOW };
+    /// Looks at a clock alone, as where inotify is refused.
+    #[cfg(test)]
+    pub(super) fn clock() -> Notice {
+        Notice { inotify: None }
+    }
+
+    /// Resolves when it is time to look.
+    pub(super) async fn wait(&mut self, again: Again) {
+        let longest = match again {
+            Again::Soon => SETTLE,
+            Again::Regularly => POLL,
+            Again::Later => SLOW,
+        };
+        let Some(watches) = &mut self.inotify else { return sleep(longest.min(POLL)).await };
+        let longest = Instant::now() + longest;
         if timeout_at(longest, watches.changed()).await.is_ok() {
             let settled = Instant::now() + SETTLE;
             while timeout_at(settled, watches.changed()).await.is_ok() {}

@@ -1,11 +1,12 @@
 //! One look at the folders: what is there, what of it is in force, and what changed since the last look.
 //!
 //! Only files whose stamp changed are read again. Nothing is forgotten because it cannot be read: a file or a folder that is
-//! broken keeps its last good state until it is whole again or gone.
+//! broken keeps its last good state until it is whole again or gone. Nor because it is being written: a file that is rewritten
+//! in place is believed when two looks have found the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use minimesh_index::{Event, Object, ObjectKey};
 use tracing::info;
 
-use super::{Parsed, Problem, parse};
+use super::{Problem, parse};
 
 /// What a look found.
 #[derive(Debug, Default)]
@@ -22,8 +23,20 @@ pub(super) struct Found {
     pub(super) events: Vec<Event>,
     /// What is wrong now, in order of place.
     pub(super) problems: Vec<Problem>,
-    /// Something may be in the middle of being written: look again soon.
-    pub(super) unsure: bool,
+    /// When to look again, whatever happens.
+    pub(super) again: Again,
+}
+
+/// When to look again where nothing tells of a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Again {
+    /// All is as it should be.
+    #[default]
+    Later,
+    /// A folder is missing, and nothing would tell of its return.
+    Regularly,
+    /// Something may be in the middle of being written.
+    Soon,
 }
 
 /// Looks at folders, and remembers what it saw.
@@ -39,36 +52,49 @@ struct Root {
     path: PathBuf,
     files: BTreeMap<PathBuf, File>,
     directories: Vec<PathBuf>,
-    problem: Option<Problem>,
+    /// Folders that cannot be read.
+    problems: Vec<Problem>,
+    /// It could be read once.
+    listed: bool,
 }
 
 /// A file as it was read last.
 #[derive(Debug, Default)]
 struct File {
-    stamp: Stamp,
-    /// Objects of the last text without a problem.
+    /// When it was read; `None`: it could not be.
+    stamp: Option<Stamp>,
+    /// It was so young then that a second write may have the same time.
+    racy: bool,
+    /// What the last look found, if it was not believed yet.
+    doubted: Option<Stamp>,
+    /// Objects of the last text without a problem, and what in them has no meaning.
     good: Vec<(Object, u32)>,
+    faults: Vec<Problem>,
     problems: Vec<Problem>,
-    /// It was seen empty once: perhaps between truncation and writing.
-    emptied: bool,
 }
 
-/// Two equal stamps: nobody wrote in between, as far as the file system can tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Two equal stamps: nobody wrote in between, as far as the file system can tell. The time is that of the last change of content,
+/// owner or mode, which no program can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
-    modified: i128,
-    /// The file was so young that a second write may have the same time.
-    racy: bool,
+    changed: (i64, i64),
+}
+
+/// What a walk through a folder found.
+#[derive(Default)]
+struct Walk {
+    files: Vec<(PathBuf, io::Result<Metadata>)>,
+    directories: Vec<PathBuf>,
+    /// Device and inode of each, since links may lead in circles.
+    visited: BTreeSet<(u64, u64)>,
+    failed: Vec<(PathBuf, io::Error)>,
 }
 
 /// Larger manifests are no manifests.
 const LARGEST: u64 = 16 * 1024 * 1024;
-
-/// Folders inside folders; deeper ones are a loop or a mistake.
-const DEEPEST: usize = 16;
 
 /// Coarsest clock of the file systems in use (ext4 and tmpfs: one tick), generously.
 const TICK: Duration = Duration::from_millis(100);
@@ -79,7 +105,8 @@ impl Scanner {
             directories: vec![path.clone()],
             path,
             files: BTreeMap::new(),
-            problem: None,
+            problems: Vec::new(),
+            listed: false,
         });
         Scanner { roots: roots.collect(), in_force: None, ignored: BTreeSet::new() }
     }
@@ -93,15 +120,21 @@ impl Scanner {
     pub(super) fn scan(&mut self) -> Found {
         let mut found = Found::default();
         for root in &mut self.roots {
-            found.unsure |= root.look(&mut self.ignored);
+            found.again = found.again.max(root.look(&mut self.ignored));
         }
         let mut in_force = BTreeMap::new();
         for root in &self.roots {
-            found.problems.extend(root.problem.iter().cloned());
-            found.problems.extend(root.files.values().flat_map(|file| file.problems.iter().cloned()));
+            found.problems.extend(root.problems.iter().cloned());
+            found
+                .problems
+                .extend(root.files.values().flat_map(|file| file.problems.iter().chain(&file.faults).cloned()));
             root.contribute(&mut in_force, &mut found.problems);
         }
         found.problems.sort();
+        if !self.roots.iter().all(|root| root.listed) {
+            // Half a list must not pass for a complete one.
+            return found;
+        }
         found.events = match self.in_force.take() {
             None => vec![Event::Replace(in_force.values().cloned().collect())],
             Some(before) => difference(&before, &in_force),
@@ -112,26 +145,24 @@ impl Scanner {
 }
 
 impl Root {
-    /// Reads what changed; says whether to look again soon.
-    fn look(&mut self, ignored: &mut BTreeSet<String>) -> bool {
-        let mut seen = Vec::new();
-        let mut directories = Vec::new();
-        let listed = list(&self.path, DEEPEST, &mut seen, &mut directories);
-        if let Err(error) = listed {
-            let reason = format!("cannot read the folder: {error}; what was read before stays in force");
-            self.problem = Some(whole(&self.path, reason));
-            return false;
+    /// Reads what changed.
+    fn look(&mut self, ignored: &mut BTreeSet<String>) -> Again {
+        let mut walk = Walk::default();
+        walk.folder(&self.path);
+        let problem = |(path, error): &(PathBuf, io::Error)| {
+            whole(path, format!("cannot read the folder: {error}; what was read before stays in force"))
+        };
+        self.problems = walk.failed.iter().map(problem).collect();
+        let lost = |path: &Path| walk.failed.iter().any(|(folder, _)| path.starts_with(folder));
+        let mut again = if walk.failed.is_empty() { Again::Later } else { Again::Regularly };
+        let present: BTreeSet<&PathBuf> = walk.files.iter().map(|(path, _)| path).collect();
+        self.files.retain(|path, _| present.contains(path) || lost(path));
+        self.listed |= !lost(&self.path);
+        for (path, metadata) in walk.files {
+            again = again.max(self.files.entry(path.clone()).or_default().look(&path, &metadata, ignored));
         }
-        self.problem = None;
-        self.directories = directories;
-        let present: BTreeSet<&PathBuf> = seen.iter().map(|(path, _)| path).collect();
-        self.files.retain(|path, _| present.contains(path));
-        let mut unsure = false;
-        for (path, metadata) in seen {
-            let file = self.files.entry(path.clone()).or_default();
-            unsure |= file.look(&path, &metadata, ignored);
-        }
-        unsure
+        self.directories = walk.directories;
+        again
     }
 
     /// Adds this folder's objects; they override those of earlier folders.
@@ -154,48 +185,48 @@ impl Root {
 }
 
 impl File {
-    fn look(&mut self, path: &Path, metadata: &io::Result<Metadata>, ignored: &mut BTreeSet<String>) -> bool {
+    fn look(&mut self, path: &Path, metadata: &io::Result<Metadata>, ignored: &mut BTreeSet<String>) -> Again {
         let metadata = match metadata {
             Ok(metadata) => metadata,
             Err(error) => {
-                self.refuse(path, &format!("cannot look at the file: {error}"));
-                return false;
+                self.refuse(path, 0, &format!("cannot look at the file: {error}"));
+                return Again::Later;
             }
         };
         let stamp = Stamp::of(metadata);
-        if stamp == self.stamp && !stamp.racy && !self.emptied {
-            return false;
+        if self.stamp == Some(stamp) && !self.racy {
+            return Again::Later;
         }
-        self.stamp = stamp;
-        let text = match read(path, metadata) {
-            Ok(text) => text,
-            Err(reason) => {
-                self.refuse(path, &reason);
-                return false;
-            }
-        };
-        if text.trim().is_empty() && !self.good.is_empty() && !self.emptied {
-            self.emptied = true;
-            return true;
+        let in_place = self.stamp.is_some_and(|known| known != stamp && known.is_of_same_file(&stamp));
+        if in_place && !self.good.is_empty() && self.doubted != Some(stamp) {
+            self.doubted = Some(stamp);
+            return Again::Soon;
         }
-        self.emptied = false;
-        let Parsed { objects, problems, ignored: kinds } = parse(&path.to_string_lossy(), &text);
-        for kind in kinds {
+        (self.stamp, self.racy, self.doubted) = (Some(stamp), stamp.is_racy(), None);
+        match read(path, metadata) {
+            Ok(text) => self.take_in(path, &text, ignored),
+            Err((line, reason)) => self.refuse(path, line, &reason),
+        }
+        Again::Later
+    }
+
+    fn take_in(&mut self, path: &Path, text: &str, ignored: &mut BTreeSet<String>) {
+        let parsed = parse(&path.to_string_lossy(), text);
+        for kind in parsed.ignored {
             if ignored.insert(kind.clone()) {
                 info!(%kind, file = %path.display(), "ignoring a kind that the mesh has no use for");
             }
         }
-        if problems.is_empty() {
-            self.good = objects;
-            self.problems = problems;
+        if parsed.problems.is_empty() {
+            (self.good, self.faults, self.problems) = (parsed.objects, parsed.faults, Vec::new());
         } else {
-            self.problems = problems.into_iter().map(|problem| self.explain(problem)).collect();
+            self.problems = parsed.problems.into_iter().map(|problem| self.explain(problem)).collect();
         }
-        false
     }
 
-    fn refuse(&mut self, path: &Path, reason: &str) {
-        self.problems = vec![self.explain(whole(path, reason.to_owned()))];
+    fn refuse(&mut self, path: &Path, line: u32, reason: &str) {
+        self.stamp = None;
+        self.problems = vec![self.explain(Problem { line, ..whole(path, reason.to_owned()) })];
     }
 
     /// Adds what follows from a problem.
@@ -212,57 +243,86 @@ impl File {
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Stamp {
-        let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
         Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            modified: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
-            racy: age.is_none_or(|age| age < TICK),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    fn is_of_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    fn is_racy(&self) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        let since_epoch = u64::try_from(seconds).ok().zip(u32::try_from(nanoseconds).ok());
+        let changed =
+            since_epoch.map(|(seconds, nanoseconds)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds));
+        let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
+        age.is_none_or(|age| age < TICK)
     }
 }
 
-/// What there is to read below a folder. Only the top folder's failure is an error.
-fn list(
-    folder: &Path,
-    depth: usize,
-    files: &mut Vec<(PathBuf, io::Result<Metadata>)>,
-    directories: &mut Vec<PathBuf>,
-) -> io::Result<()> {
-    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
-    directories.push(folder.to_owned());
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.') || name.starts_with('#') || name.ends_with('~') {
-            continue;
+impl Walk {
+    fn folder(&mut self, folder: &Path) {
+        let listed = fs::metadata(folder).and_then(|metadata| {
+            let known = !self.visited.insert((metadata.dev(), metadata.ino()));
+            let entries = if known { Vec::new() } else { fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()? };
+            Ok((known, entries))
+        });
+        let mut entries = match listed {
+            Ok((true, _)) => return,
+            Ok((false, entries)) => entries,
+            Err(error) => return self.failed.push((folder.to_owned(), error)),
+        };
+        self.directories.push(folder.to_owned());
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // Hidden files are mounted ConfigMaps' own (..data) or, like the others, an editor's.
+            if name.starts_with(['.', '#']) || name.ends_with('~') {
+                continue;
+            }
+            self.entry(entry.path(), [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)));
         }
-        let path = entry.path();
+    }
+
+    fn entry(&mut self, path: PathBuf, is_manifest: bool) {
         // follows links: mounted ConfigMaps consist of them
-        let metadata = fs::metadata(&path);
-        let is_folder = metadata.as_ref().is_ok_and(Metadata::is_dir);
-        if is_folder && depth > 0 {
-            // A folder inside that cannot be read has no files; its own watch would tell of a change.
-            let _ = list(&path, depth - 1, files, directories);
-        } else if !is_folder && [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) {
-            files.push((path, metadata));
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => self.folder(&path),
+            // Gone since the folder was read; a link that leads nowhere is another matter.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&path).is_err() => {}
+            metadata if is_manifest => self.files.push((path, metadata)),
+            _ => {}
         }
     }
-    Ok(())
 }
 
-fn read(path: &Path, metadata: &Metadata) -> Result<String, String> {
+/// `Err`: on which line, and why not.
+fn read(path: &Path, metadata: &Metadata) -> Result<String, (u32, String)> {
+    let whole = |reason: String| (0, reason);
+    let too_large = |size: u64| whole(format!("the file has {size} bytes or more; at most {LARGEST} are read"));
     if !metadata.is_file() {
-        return Err("this is no file".to_owned());
+        return Err(whole("this is no file".to_owned()));
     }
     if metadata.len() > LARGEST {
-        return Err(format!("the file has {} bytes; at most {LARGEST} are read", metadata.len()));
+        return Err(too_large(metadata.len()));
     }
-    let bytes = fs::read(path).map_err(|error| format!("cannot read the file: {error}"))?;
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    read.map_err(|error| whole(format!("cannot read the file: {error}")))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(too_large(LARGEST + 1));
+    }
     String::from_utf8(bytes).map_err(|error| {
-        format!("byte {} is not UTF-8: save the file in that encoding", error.utf8_error().valid_up_to() + 1)
+        let at = error.utf8_error().valid_up_to();
+        let lines = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count();
+        let reason = format!("byte {} is not UTF-8: save the file in that encoding", at + 1);
+        (u32::try_from(lines + 1).unwrap_or(0), reason)
     })
 }
 

@@ -167,7 +167,8 @@ fn what_is_written_is_read_back() {
     for object in objects(SHOP).into_iter().chain(variants()) {
         let json = serde_json::to_string(&object).unwrap();
         let yaml = serde_saphyr::to_string(&object).unwrap();
-        assert_eq!(objects(&json), [object.clone()]);
-        assert_eq!(objects(&yaml), [object]);
+        let expected = [object];
+        assert_eq!(objects(&json), expected);
+        assert_eq!(objects(&yaml), expected);
     }
 }
