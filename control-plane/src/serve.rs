@@ -90,6 +90,8 @@ impl Server {
         let shaken = timeout(HANDSHAKE, acceptor.accept(stream)).await;
         let tls = match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(tls) => tls,
+            // A kubelet's probe opens the port and closes it: no handshake that failed.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return None,
             Err(error) => {
                 self.metrics.handshakes_failed.increment();
                 debug!(%address, %error, "tls handshake failed");
