@@ -97,7 +97,7 @@ pub(crate) fn watch(folder: &Path, tell: impl Fn(Change) + 'static) -> Result<()
                 },
                 Ok(()) = watched.problems.changed() => {
                     for problem in watched.problems.borrow_and_update().iter() {
-                        tell(Change::Warning(format!("{problem}; what was read before stays in force")));
+                        tell(Change::Warning(problem.to_string()));
                     }
                 }
             }

@@ -216,6 +216,8 @@ impl PodRecord {
             format!("--pod-name={}", metadata.name),
             format!("--cluster-networks={CLUSTER_NETWORKS}"),
             format!("--mark={MARK}"),
+            // somebody watches the table
+            "--report-interval=1s".into(),
         ];
         SidecarPlan {
             redirect: vec!["redirect".into(), format!("--exempt-mark={MARK}")],
