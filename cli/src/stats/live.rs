@@ -151,7 +151,7 @@ impl Live {
         }
         let reasons = self.edges.iter().filter_map(|edge| match &edge.secured {
             Secured::No(reason) => Some(format!("not secured: {} -> {}: {reason}", edge.source, edge.destination)),
-            Secured::Yes => None,
+            Secured::NotYet(_) | Secured::Yes => None,
         });
         lines.extend(reasons.map(|reason| style.paint(&style.cut(&reason), Paint::Red)));
         let trouble =
@@ -167,7 +167,7 @@ pub(super) fn judge(edges: &[Edge], trouble: Option<&str>) -> Verdict {
     problems.extend(trouble.map(|trouble| format!("the last word is missing: {trouble}")));
     for edge in edges {
         let (source, destination, numbers) = (&edge.source, &edge.destination, &edge.numbers);
-        if let Secured::No(reason) = &edge.secured {
+        if let Some(reason) = edge.secured.reason() {
             problems.push(format!("{source} -> {destination} was not secured: {reason}"));
         }
         let failures = numbers.total_failures.max(numbers.failures);

@@ -74,12 +74,22 @@ impl From<&WorkloadRef> for Workload {
 pub(crate) enum Secured {
     /// Why not.
     No(String),
+    /// One side has not reported, and the edge is so young that it may still do so. Not secured, but no reason for alarm.
+    NotYet(String),
     Yes,
 }
 
 impl Secured {
     pub(crate) fn is_yes(&self) -> bool {
         *self == Secured::Yes
+    }
+
+    /// Why not, if not.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Secured::No(reason) | Secured::NotYet(reason) => Some(reason),
+            Secured::Yes => None,
+        }
     }
 }
 
@@ -196,7 +206,7 @@ pub(crate) fn served(rows: &[ReportedEdge], by_pod: bool) -> Vec<Served> {
     let key = |reference: &WorkloadRef| (Workload::from(reference), by_pod.then(|| reference.pod.clone()));
     for row in rows.iter().filter(|row| row.age <= STALE) {
         let pods = all.entry(key(&row.reporter)).or_default();
-        if row.edge.key.direction == Direction::Inbound && !stays_in_pod(row) {
+        if row.edge.key.direction == Direction::Inbound && !stays_in_pod(row) && !is_probe(row) {
             pods.numbers.add(row);
         }
         pods.reporting.insert(row.reporter.pod.clone());
@@ -244,13 +254,19 @@ impl Pair<'_> {
     }
 
     fn secured(&self, source: &Party, destination: &Party, names: &Names) -> Secured {
-        match self.complaint(source, destination, names) {
+        if let Some(reason) = self.contradiction(source, destination, names) {
+            return Secured::No(reason);
+        }
+        let is_young = self.inbound.iter().chain(&self.outbound).all(|row| row.over < YOUNG);
+        match self.silence(source, destination, names) {
+            Some(reason) if is_young => Secured::NotYet(reason),
             Some(reason) => Secured::No(reason),
             None => Secured::Yes,
         }
     }
 
-    fn complaint(&self, source: &Party, destination: &Party, names: &Names) -> Option<String> {
+    /// What was reported, and is no mutual verification.
+    fn contradiction(&self, source: &Party, destination: &Party, names: &Names) -> Option<String> {
         for row in self.inbound.iter().chain(&self.outbound) {
             if let Security::None(reason) = &row.edge.key.security
                 && row.edge.tcp_opened + row.edge.bytes_read + row.edge.bytes_written > 0
@@ -258,19 +274,25 @@ impl Pair<'_> {
                 return Some(format!("{} saw no verified identity ({reason})", row.reporter.name));
             }
         }
-        if !self.outbound.iter().any(|row| is_verified(row)) {
-            return Some(format!("{source} did not report that it verified {destination}"));
-        }
         let theirs = names.identities(destination);
         for row in &self.outbound {
             if let Security::Verified(found) = &row.edge.key.security
+                && !theirs.is_empty()
                 && !theirs.contains(found)
             {
-                return Some(match theirs.is_empty() {
-                    true => format!("{destination} did not report"),
-                    false => format!("{source} verified {found}, which is not what {destination} reports as"),
-                });
+                return Some(format!("{source} verified {found}, which is not what {destination} reports as"));
             }
+        }
+        None
+    }
+
+    /// What was not reported, and would have to be.
+    fn silence(&self, source: &Party, destination: &Party, names: &Names) -> Option<String> {
+        if !self.outbound.iter().any(|row| is_verified(row)) {
+            return Some(format!("{source} did not report that it verified {destination}"));
+        }
+        if names.identities(destination).is_empty() {
+            return Some(format!("{destination} did not report"));
         }
         if !self.inbound.iter().any(|row| is_verified(row)) {
             return Some(format!("{destination} did not report that it verified {source}"));
@@ -371,7 +393,7 @@ fn fold_verdict_connections(pairs: &mut BTreeMap<(Party, Party, EdgeProtocol), P
 /// from where a client without identity came, so this is as much as can be told; whoever does more is an edge.
 fn is_probe(row: &ReportedEdge) -> bool {
     let edge = &row.edge;
-    let asks_seldom = edge.requests as f64 <= PROBES_PER_SECOND * row.over.as_secs_f64().max(1.0);
+    let asks_seldom = edge.requests as f64 <= FIRST_PROBES + PROBES_PER_SECOND * row.over.as_secs_f64();
     let says_nothing = edge.key.protocol == EdgeProtocol::Tcp && edge.bytes_read == 0;
     let is_unnamed = edge.key.direction == Direction::Inbound && matches!(edge.key.security, Security::None(_));
     is_unnamed && (says_nothing || (edge.key.protocol == EdgeProtocol::Http && asks_seldom))
@@ -393,6 +415,10 @@ fn stays_in_pod(row: &ReportedEdge) -> bool {
 
 /// A kubelet's shortest period is a second; connection and report do not fall together to the millisecond.
 const PROBES_PER_SECOND: f64 = 1.2;
+/// Until a container is ready, it may be asked more often: the demo's node does so four times a second.
+const FIRST_PROBES: f64 = 20.0;
+/// Proxies report every 5 s: after two and a bit, whoever has not reported does not.
+const YOUNG: Duration = Duration::from_secs(13);
 /// Proxies report every few seconds; one that was silent this long is gone.
 const STALE: Duration = Duration::from_secs(30);
 

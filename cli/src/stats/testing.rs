@@ -17,7 +17,7 @@ pub(crate) fn reference(name: &str, pod: &str) -> WorkloadRef {
     WorkloadRef { namespace: "shop".into(), kind: "Deployment".into(), name: name.into(), pod: pod.into() }
 }
 
-/// `client` called `server` a hundred times in ten seconds and verified it.
+/// `client` called `server` a hundred times in twenty seconds and verified it.
 pub(crate) fn outbound(client: &str, server: &str) -> ReportedEdge {
     let key = EdgeKey {
         direction: Direction::Outbound,
@@ -76,7 +76,7 @@ fn row(reporter: &str, key: EdgeKey) -> ReportedEdge {
         reporter: reference(reporter, &format!("{reporter}-1")),
         reporter_identity: spiffe(reporter),
         edge,
-        over: Duration::from_secs(10),
+        over: Duration::from_secs(20),
         total_requests: 100,
         total_failures: 0,
         age: Duration::from_secs(1),

@@ -23,10 +23,7 @@ pub(crate) fn wide_edge_table(edges: &[Edge], style: Style) -> Vec<String> {
         .map(|edge| {
             let mut cells = edge_cells(edge, &names);
             let identity = |identity: &Option<std::sync::Arc<str>>| Cell::from(identity.as_deref().unwrap_or(NOTHING));
-            let reason = match &edge.secured {
-                Secured::No(reason) => reason.as_str(),
-                Secured::Yes => NOTHING,
-            };
+            let reason = edge.secured.reason().unwrap_or(NOTHING);
             cells.extend([identity(&edge.client_identity), identity(&edge.server_identity), reason.into()]);
             cells
         })
@@ -159,6 +156,16 @@ impl Naming {
         Naming { several: several(parties.filter_map(Party::namespace)) }
     }
 
+    /// For tables: of an identity, the service account.
+    fn short(&self, party: &Party) -> String {
+        match party {
+            Party::Identity(identity) => {
+                identity.rsplit_once("/ns/").map_or("", |(_, rest)| rest).replacen("/sa", "", 1)
+            }
+            _ => self.name(party),
+        }
+    }
+
     fn name(&self, party: &Party) -> String {
         match party.namespace().filter(|_| self.several) {
             Some(namespace) => format!("{namespace}/{party}"),
@@ -175,9 +182,10 @@ fn several<'n>(mut namespaces: impl Iterator<Item = &'n str>) -> bool {
 fn edge_cells(edge: &Edge, names: &Naming) -> Vec<Cell> {
     let secured = match edge.secured {
         Secured::No(_) => Cell { text: "NO".to_owned(), paint: Paint::Red },
+        Secured::NotYet(_) => Cell { text: "not yet".to_owned(), paint: Paint::Dim },
         Secured::Yes => Cell { text: "yes".to_owned(), paint: Paint::Green },
     };
-    let ends = [names.name(&edge.source).into(), names.name(&edge.destination).into()];
+    let ends = [names.short(&edge.source).into(), names.short(&edge.destination).into()];
     [ends.to_vec(), vec![protocol(edge.protocol).into(), secured], golden_cells(&edge.numbers)].concat()
 }
 

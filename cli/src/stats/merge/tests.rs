@@ -41,6 +41,16 @@ fn a_server_that_never_reports_is_not_secured_whatever_the_client_says() {
 }
 
 #[test]
+fn a_side_that_may_still_report_is_waited_for() {
+    let young = ReportedEdge { over: Duration::from_secs(5), ..outbound("front-end", "carts") };
+    let merged = edges(std::slice::from_ref(&young));
+    assert_eq!(merged[0].secured, Secured::NotYet("carts did not report".into()));
+    let mut plain = young;
+    plain.edge.key.security = Security::None("not_meshed".into());
+    assert!(matches!(edges(&[plain])[0].secured, Secured::No(_)), "what is known to be plaintext is said at once");
+}
+
+#[test]
 fn a_client_that_verified_somebody_else_is_not_secured() {
     let mut wrong = outbound("front-end", "carts");
     wrong.edge.key.security = Security::Verified(spiffe("mallory"));
@@ -81,7 +91,7 @@ fn a_nodes_probes_are_no_edges_but_are_told() {
     let names: Vec<String> = probed(&rows).iter().map(|workload| workload.name.to_string()).collect();
     assert_eq!(names, ["carts", "carts-db"]);
     // more than a probe would ask, or say
-    http.edge.requests = 13;
+    http.edge.requests = 45;
     connect.edge.bytes_read = 1;
     assert_eq!(edges(&[http, connect]).len(), 2);
 }
@@ -129,13 +139,13 @@ fn replicas_add_up_and_the_clients_numbers_win() {
     let mut second = outbound("front-end", "carts");
     second.reporter.pod = "front-end-2".into();
     second.edge.requests = 40;
-    second.over = Duration::from_secs(20);
+    second.over = Duration::from_secs(40);
     let mut server = inbound("carts", "front-end");
     server.edge.requests = 7777;
     let edges = edges(&[outbound("front-end", "carts"), second, server]);
     let numbers = &edge(&edges, "front-end", "carts").numbers;
-    // 100 requests in 10 s, and 40 in 20 s
-    assert_eq!((numbers.requests, numbers.rps), (140, 12.0));
+    // 100 requests in 20 s, and 40 in 40 s
+    assert_eq!((numbers.requests, numbers.rps), (140, 6.0));
     assert_eq!(numbers.success_rate(), Some(1.0));
 }
 
