@@ -1,0 +1,167 @@
+//! HTTPRoutes in files: where requests go, how fast a change arrives, and what is answered where they go nowhere.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use minimesh_tests::apps::{Request, Response};
+use minimesh_tests::wait;
+use minimesh_tests::world::manifests::Service;
+use minimesh_tests::world::{Pod, World};
+
+const FRONT: Service<'_> = service("front", 10);
+const ONE: Service<'_> = service("one", 11);
+const TWO: Service<'_> = service("two", 12);
+const EMPTY: Service<'_> = service("empty", 13);
+
+#[test]
+fn a_changed_file_moves_traffic_and_a_malformed_one_does_not() {
+    let world = World::start("routes-change");
+    let control_plane = world.control_plane(&[]);
+    let (client, one, two) = (
+        world.pod("client").start(&control_plane),
+        world.pod("one").start(&control_plane),
+        world.pod("two").start(&control_plane),
+    );
+    let _servers = [one.http_server(ONE.target_port), two.http_server(TWO.target_port)];
+    world.serve(&FRONT, &[&one]);
+    world.serve(&ONE, &[&one]);
+    world.serve(&TWO, &[&two]);
+    world.manifest("route.yaml", &route(&to("/", "one")));
+    let server = || ask(&client, "/").header("x-server").map(str::to_owned);
+    wait::eventually("the first route", || (server().as_deref() == Some("one")).then_some(()));
+
+    for (target, other) in [("two", "one"), ("one", "two")] {
+        world.manifest("route.yaml", &route(&to("/", target)));
+        let begun = Instant::now();
+        wait::eventually("the changed route", || {
+            let now = server();
+            assert!(now.as_deref() == Some(target) || now.as_deref() == Some(other), "{now:?}");
+            (now.as_deref() == Some(target)).then_some(())
+        });
+        println!("a changed route arrived within {} ms (each look takes some)", begun.elapsed().as_millis());
+    }
+
+    world.manifest("route.yaml", &route("  - backendRefs: [{name: two, port: eighty}]\n"));
+    wait::eventually("the fault is reported with file and line", || {
+        let process = control_plane.process();
+        let said = process.log() + &process.output();
+        said.lines().any(|line| line.contains("route.yaml:") && line.contains("port")).then_some(())
+    });
+    assert_eq!(server().as_deref(), Some("one"));
+    world.manifest("route.yaml", &route(&to("/", "two")));
+    wait::eventually("the mended route", || (server().as_deref() == Some("two")).then_some(()));
+}
+
+#[test]
+fn requests_that_go_nowhere_are_answered_by_the_table() {
+    let world = World::start("routes-errors");
+    let control_plane = world.control_plane(&[]);
+    let (client, one) = (world.pod("client").start(&control_plane), world.pod("one").start(&control_plane));
+    let http = one.http_server(ONE.target_port);
+    world.serve(&FRONT, &[&one]);
+    world.serve(&ONE, &[&one]);
+    world.serve(&EMPTY, &[]);
+    let rules = [
+        to("/one", "one"),
+        to("/unresolved", "nowhere"),
+        to("/empty", "empty"),
+        to("/slow", "one") + "    timeouts: {request: 500ms}\n",
+        "  - matches: [{path: {type: PathPrefix, value: /nobody}}]\n".to_owned(),
+    ];
+    world.manifest("route.yaml", &route(&rules.concat()));
+    wait::eventually("the route", || (ask(&client, "/one").status == 200).then_some(()));
+    wait::eventually("the route is in force", || (ask(&client, "/other").status != 200).then_some(()));
+
+    let verdict = |path: &str| {
+        let response = client.request(&Request::get(address(&FRONT), path).header("x-answer", "never"));
+        assert_eq!(response.header("content-type"), Some("application/problem+json"), "{path}: {response:?}");
+        (response.status, response.header("minimesh-error").map(str::to_owned))
+    };
+    let wanted = |status: u16, code: &str| (status, Some(code.to_owned()));
+    assert_eq!(verdict("/other"), wanted(404, "no_route"));
+    assert_eq!(verdict("/oneself"), wanted(404, "no_route"));
+    assert_eq!(verdict("/unresolved"), wanted(500, "unresolved_backend"));
+    assert_eq!(verdict("/nobody"), wanted(500, "no_backend"));
+    assert_eq!(verdict("/empty"), wanted(503, "no_endpoints"));
+    assert_eq!(verdict("/slow"), wanted(504, "request_timeout"));
+    assert_eq!(http.received(), Vec::<String>::new());
+}
+
+#[test]
+fn matches_filters_and_weights_are_honoured() {
+    let world = World::start("routes-rules");
+    let control_plane = world.control_plane(&[]);
+    let (client, one, two) = (
+        world.pod("client").start(&control_plane),
+        world.pod("one").start(&control_plane),
+        world.pod("two").start(&control_plane),
+    );
+    let _servers = [one.http_server(ONE.target_port), two.http_server(TWO.target_port)];
+    world.serve(&FRONT, &[&one]);
+    world.serve(&ONE, &[&one]);
+    world.serve(&TWO, &[&two]);
+    world.manifest("route.yaml", &route(RULES));
+    wait::eventually("the route", || (ask(&client, "/marked").header("x-marked").is_some()).then_some(()));
+
+    let server = |request: Request| client.request(&request).header("x-server").map(str::to_owned);
+    let get = |path: &str| Request::get(address(&FRONT), path);
+    let (one, two) = (Some("one".to_owned()), Some("two".to_owned()));
+    assert_eq!(server(get("/")), one);
+    assert_eq!(server(get("/?version=2")), two);
+    assert_eq!(server(get("/").header("X-Version", "2")), two);
+    assert_eq!(server(get("/").body("PUT", "")), two);
+    assert_eq!(server(get("/never-two")), one);
+    let marked = client.request(&get("/marked").header("x-seen-old", "1"));
+    assert_eq!(marked.header("x-seen-new"), Some("2"));
+    assert_eq!(marked.header("x-seen-old"), None);
+    assert_eq!(marked.header("x-marked"), Some("yes"));
+}
+
+const RULES: &str = r"  - matches:
+    - queryParams: [{name: version, value: '2'}]
+    - headers: [{name: x-version, value: '2'}]
+    - method: PUT
+    backendRefs: [{name: two, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /never-two}}]
+    backendRefs: [{name: two, port: 80, weight: 0}, {name: one, port: 80, weight: 1}]
+  - matches: [{path: {type: Exact, value: /marked}}]
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier: {set: [{name: X-Seen-New, value: '2'}], remove: [x-seen-old]}
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: {add: [{name: X-Marked, value: 'yes'}]}
+    backendRefs: [{name: one, port: 80}]
+  - backendRefs: [{name: one, port: 80}]
+";
+
+const fn service(name: &str, last: u8) -> Service<'_> {
+    Service { name, address: Ipv4Addr::new(10, 43, 0, last), port: 80, target_port: 8080, protocol: Some("http") }
+}
+
+fn route(rules: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: front, namespace: test}}
+spec:
+  parentRefs: [{{group: '', kind: Service, name: front, port: 80}}]
+  rules:
+{rules}"
+    )
+}
+
+fn to(path: &str, backend: &str) -> String {
+    format!(
+        "  - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]
+    backendRefs: [{{name: {backend}, port: 80}}]
+"
+    )
+}
+
+fn address(service: &Service<'_>) -> SocketAddr {
+    (service.address, service.port).into()
+}
+
+fn ask(client: &Pod<'_>, path: &str) -> Response {
+    client.request(&Request::get(address(&FRONT), path))
+}
