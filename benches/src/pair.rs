@@ -6,7 +6,6 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use minimesh_api::model::{
@@ -40,7 +39,7 @@ pub struct Pair {
 struct Sidecar {
     _control: FakeControl,
     _drain: drain::Trigger,
-    _thread: JoinHandle<()>,
+    _thread: worker::Running,
 }
 
 impl Pair {

@@ -1,21 +1,23 @@
 //! Wiring: every part of the proxy in the order in which it starts, and the order in which it ends.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::task::Poll;
 use std::time::Duration;
 
 use minimesh_runtime::{admin as admin_server, drain, logging, signals};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::args::Args;
-use crate::control::{Control, ControlConfig, ControlHandle};
+use crate::control::{Control, ControlConfig, ControlHandle, Dialer};
 use crate::error::CODES;
 use crate::metrics::Metrics;
 use crate::net::Origin;
-use crate::worker::{self, OwnPorts, WorkerConfig};
+use crate::worker::{self, OwnPorts, Running, WorkerConfig};
 use crate::{admin, cpu};
 
 /// Why the proxy could not start.
@@ -68,7 +70,7 @@ async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> 
     let control = Control::new(control_config(&args), ends, metrics).map_err(Error::Trust)?;
 
     let (trigger, watch) = drain::channel();
-    let workers = start_workers(&args, &handle, &ports, watch)?;
+    let mut workers = start_workers(&args, &handle, &ports, watch)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         pod = %format_args!("{}/{}", args.pod_namespace, args.pod_name),
@@ -79,33 +81,58 @@ async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> 
     tokio::spawn(local.serve(std::future::pending()));
     // Discovery, reports and metrics go on while connections end.
     let ended = tokio::select! {
-        () = control.run() => "the conversation with the control plane",
-        () = admin::answer_dumps(dumps, control.clone(), handle) => "the admin port",
-        () = end(&mut signals, trigger, args.drain_timeout) => {
-            drop(workers);
-            return Ok(());
-        }
+        () = control.run() => "the conversation with the control plane ended by itself".to_owned(),
+        () = admin::answer_dumps(dumps, control.clone(), handle) => "the admin port ended by itself".to_owned(),
+        why = end(&mut signals, trigger, &mut workers, args.drain_timeout) => match why {
+            None => {
+                if timeout(LAST_REPORT, control.last_report()).await.is_err() {
+                    warn!("the control plane did not take the last report");
+                }
+                return Ok(());
+            }
+            Some(died) => died,
+        },
     };
-    Err(Error::Start(io::Error::other(format!("{ended} ended by itself"))))
+    Err(Error::Start(io::Error::other(ended)))
 }
 
-/// Waits for a signal, then until the connections have ended; a second signal ends at once.
-async fn end(signals: &mut signals::Listener, trigger: drain::Trigger, timeout: Duration) {
-    let signal = signals.next().await;
-    info!(%signal, ?timeout, "ending: connections in flight may finish");
+/// Waits for a signal, then until the connections have ended; a second signal ends at once. Answers where a worker died.
+async fn end(
+    signals: &mut signals::Listener,
+    trigger: drain::Trigger,
+    workers: &mut [Running],
+    timeout: Duration,
+) -> Option<String> {
+    tokio::select! {
+        died = first_to_die(workers) => return Some(died),
+        signal = signals.next() => info!(%signal, ?timeout, "ending: connections in flight may finish"),
+    }
     tokio::select! {
         outcome = trigger.drain(timeout) => info!(?outcome, "ended"),
         again = signals.next() => warn!(signal = %again, "ending at once"),
     }
+    None
+}
+
+/// No worker ends before the drain. Without one of them connections would be accepted and never answered.
+async fn first_to_die(workers: &mut [Running]) -> String {
+    let mut ends: Vec<_> = workers.iter_mut().map(|worker| Box::pin(worker.died())).collect();
+    poll_fn(|cx| {
+        let died = ends.iter_mut().enumerate().find_map(|(index, end)| match end.as_mut().poll(cx) {
+            Poll::Ready(why) => Some(format!("worker {index} died: {why}")),
+            Poll::Pending => None,
+        });
+        died.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
 
 fn control_config(args: &Args) -> ControlConfig {
     ControlConfig {
-        replicas: args.control_plane.clone(),
+        dialer: Dialer::Tcp { replicas: args.control_plane.clone(), mark: args.mark },
         expected: args.control_plane_identity.clone(),
         trust_bundle: args.trust_bundle.clone(),
         token_file: args.token_file.clone(),
-        mark: args.mark,
         report_interval: args.report_interval,
     }
 }
@@ -116,7 +143,7 @@ fn start_workers(
     handle: &ControlHandle,
     ports: &[u16; 4],
     drain: drain::Watch,
-) -> Result<Vec<JoinHandle<()>>, Error> {
+) -> Result<Vec<Running>, Error> {
     let count = args.workers.map_or_else(|| cpu::limit().unwrap_or(1).min(MOST_WORKERS), |workers| workers.get());
     // Loopback: only this pod's own connections can be meant. Inbound: every address, each family by itself.
     let mut outbound = listeners(args.outbound_port.get(), [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])?;
@@ -172,5 +199,7 @@ fn is_missing(error: &io::Error) -> bool {
 
 /// More only by --workers: beyond, each worker's share of connections becomes too small to reuse.
 const MOST_WORKERS: usize = 4;
+/// What was counted last may be lost with the process; a pod's end must not wait for it.
+const LAST_REPORT: Duration = Duration::from_secs(1);
 /// The kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4_096;

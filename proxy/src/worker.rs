@@ -19,7 +19,7 @@ use minimesh_balance::Rng;
 use minimesh_identity::Credentials;
 use minimesh_runtime::drain;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
@@ -96,10 +96,37 @@ pub fn crew(count: usize) -> Vec<Seat> {
     seats.map(|(index, handed)| Seat { index, handed, desks: Arc::clone(&desks) }).collect()
 }
 
+/// A worker's thread.
+pub struct Running {
+    thread: Option<JoinHandle<()>>,
+    ended: oneshot::Receiver<std::convert::Infallible>,
+}
+
+impl Running {
+    /// Waits, blocking, for the thread's end.
+    pub fn join(mut self) -> std::thread::Result<()> {
+        self.thread.take().map_or(Ok(()), JoinHandle::join)
+    }
+
+    /// Resolves at the thread's end with what is known of its cause.
+    pub async fn died(&mut self) -> String {
+        // an error is the message: the sender went with the thread
+        let _ = (&mut self.ended).await;
+        let panic = self.thread.take().and_then(|thread| thread.join().err());
+        let text = panic.as_ref().and_then(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            text.or_else(|| panic.downcast_ref::<&str>().copied())
+        });
+        text.unwrap_or("it ended by itself").to_owned()
+    }
+}
+
 /// Starts a worker's thread; it ends when the drain has started and its connections are gone.
-pub fn spawn(config: WorkerConfig) -> io::Result<JoinHandle<()>> {
+pub fn spawn(config: WorkerConfig) -> io::Result<Running> {
     let (report, started) = std::sync::mpsc::channel();
+    let (alive, ended) = oneshot::channel();
     let thread = std::thread::Builder::new().name(format!("worker-{}", config.index)).spawn(move || {
+        let _alive = alive;
         let mut builder = tokio::runtime::Builder::new_current_thread();
         match builder.enable_all().build_local(Default::default()) {
             Ok(runtime) => {
@@ -110,7 +137,7 @@ pub fn spawn(config: WorkerConfig) -> io::Result<JoinHandle<()>> {
         }
     })?;
     started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker's thread ended at once")))?;
-    Ok(thread)
+    Ok(Running { thread: Some(thread), ended })
 }
 
 /// The life of a worker; must run inside a `LocalRuntime`.
@@ -132,12 +159,25 @@ pub(crate) async fn run(config: WorkerConfig) {
                 let take = move |tcp, peer| accepting.take(tcp, peer, direction);
                 tasks.spawn_local(serve(listener, Rc::clone(&worker), take));
             }
-            Err(error) => tracing::error!(%error, "cannot use a listener"),
+            Err(error) => {
+                tracing::error!(%error, "cannot use a listener");
+                return;
+            }
         }
     }
     tasks.spawn_local(Rc::clone(&worker).take_handed(handed));
     tasks.spawn_local(Rc::clone(&worker).sweep());
 
+    tokio::select! {
+        () = worker.drain.started() => {}
+        ended = tasks.join_next() => if let Some(Err(error)) = ended
+            && error.is_panic()
+            && !worker.drain.is_started()
+        {
+            // Without its accept loop or its sweep a worker is a trap for connections: `app` ends the process.
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
     worker.drain.started().await;
     worker.closing.set(true);
     worker.connections.wake_all();

@@ -3,7 +3,7 @@
 //! Each [`Client::connect`] is one connection that is never silently replaced: whoever holds the channel sees it fail and
 //! decides. Nothing here retries.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -27,8 +27,33 @@ pub(super) struct Client {
     rng: RefCell<Rng>,
 }
 
+/// The connection that the Watch stream is open on, numbered: a new one may lead to another replica.
+#[derive(Default)]
+pub(super) struct Current {
+    channel: RefCell<Option<Channel>>,
+    number: Cell<u64>,
+}
+
+impl Current {
+    /// The stream is open.
+    pub(super) fn open(&self, channel: Channel) {
+        self.number.set(self.number.get() + 1);
+        self.channel.replace(Some(channel));
+    }
+
+    /// It has ended.
+    pub(super) fn close(&self) {
+        self.channel.take();
+    }
+
+    /// The connection and its number, from 1.
+    pub(super) fn get(&self) -> Option<(u64, Channel)> {
+        self.channel.borrow().clone().map(|channel| (self.number.get(), channel))
+    }
+}
+
 /// How a byte stream to a replica comes about.
-pub(super) enum Dialer {
+pub(crate) enum Dialer {
     /// In process.
     #[cfg(test)]
     Memory(tokio::sync::mpsc::Sender<tokio::io::DuplexStream>),

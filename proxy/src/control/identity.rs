@@ -1,25 +1,31 @@
 //! Who we are and whom we trust: the newest leaf, the newest bundle, and the credentials made of both.
 //!
-//! Changed by `certify` (a new leaf) and by `watch` (a new bundle); published to the workers through a `watch` channel. What is
+//! Changed by `certify` (a new leaf) and by `stream` (a new bundle); published to the workers through a `watch` channel. What is
 //! in force stays until its replacement is complete.
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use minimesh_api::model;
-use minimesh_identity::{CertificateDer, Credentials, Error, Leaf, TicketKeys, TrustBundle};
+use minimesh_identity::{CertificateDer, Credentials, Error, Leaf, PeerError, TicketKeys, TrustBundle};
 use tokio::sync::{Notify, watch};
+
+use crate::metrics::ControlFailure;
 
 /// Shared by the tasks of the control thread.
 pub(super) struct Identity {
+    /// Whom we expect behind the control plane's address.
     bundle: RefCell<TrustBundle>,
     bundle_file: PathBuf,
     trust_domain: String,
     tickets: TicketKeys,
     generation: Cell<u64>,
     credentials: watch::Sender<Option<Arc<Credentials>>>,
-    renew: Notify,
+    /// A new leaf is wanted before its time.
+    wanted: Cell<bool>,
+    want: Notify,
 }
 
 impl Identity {
@@ -36,7 +42,8 @@ impl Identity {
             tickets: TicketKeys::new()?,
             generation: Cell::new(0),
             credentials,
-            renew: Notify::new(),
+            wanted: Cell::new(false),
+            want: Notify::new(),
         })
     }
 
@@ -58,54 +65,85 @@ impl Identity {
         }
     }
 
-    /// A new leaf, and the bundle that came with it.
-    pub(super) fn certified(&self, leaf: Leaf, bundle: &model::TrustBundle) -> Result<Arc<Credentials>, Error> {
+    /// A new leaf, and the bundle that came with it. Peers must be able to accept it: what the bundle does not vouch for is
+    /// refused. A leaf outside its validity is taken (peers' clocks may be right) and comes back with the reason.
+    pub(super) fn certified(
+        &self,
+        leaf: Leaf,
+        bundle: &model::TrustBundle,
+    ) -> Result<(Arc<Credentials>, Option<PeerError>), Error> {
         let bundle = self.convert(bundle)?;
-        let credentials = self.publish(leaf, bundle.clone())?;
-        *self.bundle.borrow_mut() = bundle;
-        Ok(credentials)
+        let credentials = self.credentials_of(leaf, bundle.clone())?;
+        let clock = match credentials.check_own(SystemTime::now()) {
+            Ok(()) => None,
+            Err(error @ (PeerError::Expired { .. } | PeerError::NotYetValid { .. })) => Some(error),
+            Err(error) => return Err(Error::Certificate(format!("the one just issued is of no use: {error}"))),
+        };
+        self.publish(credentials.clone());
+        self.bundle.replace(bundle);
+        self.wanted.set(false);
+        Ok((credentials, clock))
     }
 
-    /// A new bundle. Where our own leaf does not chain to it, the old one stays and a new leaf is asked for at once.
+    /// A new bundle; in force at once, also where it does not vouch for our own leaf: then a new one is asked for.
     pub(super) fn trust(&self, bundle: &model::TrustBundle) -> Result<(), Error> {
         let bundle = self.convert(bundle)?;
-        if bundle == *self.bundle.borrow() {
-            return Ok(());
+        if let Some(credentials) = self.credentials().filter(|credentials| *credentials.bundle() != bundle) {
+            let credentials = self.credentials_of(credentials.leaf().clone(), bundle.clone())?;
+            tracing::info!(roots = bundle.roots().len(), version = bundle.version(), "trust bundle changed");
+            self.publish(credentials);
+            self.renew_if_unfit();
         }
-        if let Some(credentials) = self.credentials()
-            && let Err(error) = self.publish(credentials.leaf().clone(), bundle.clone())
-        {
-            self.renew.notify_one();
-            return Err(error);
-        }
-        tracing::info!(roots = bundle.roots().len(), version = bundle.version(), "trust bundle changed");
-        *self.bundle.borrow_mut() = bundle;
+        self.bundle.replace(bundle);
         Ok(())
     }
 
-    /// The mounted file is kept current from outside: what is left when the roots changed while this proxy could not be told.
-    pub(super) fn reload_bundle(&self) {
-        match read(&self.bundle_file, &self.trust_domain) {
-            Ok(bundle) if bundle != *self.bundle.borrow() => {
-                tracing::warn!(file = %self.bundle_file.display(), "trust bundle taken from its file again");
-                *self.bundle.borrow_mut() = bundle;
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "trust bundle cannot be read again"),
+    /// The conversation with the control plane failed, while `trusted` was. Where it or we were not trusted, the next attempt trusts the mounted file,
+    /// which is kept current from outside, and the one after that the last bundle that we were told. Where our own leaf is at
+    /// fault, a new one is asked for.
+    pub(super) fn doubt(&self, reason: ControlFailure, trusted: &TrustBundle) {
+        match reason {
+            // Else another failure has changed it already.
+            ControlFailure::Tls if *self.bundle.borrow() == *trusted => self.other_bundle(),
+            ControlFailure::Tls | ControlFailure::Clock => {}
+            _ => return,
         }
+        self.renew_if_unfit();
     }
 
     /// Resolves when a new leaf is wanted before its time.
     pub(super) async fn renewal_wanted(&self) {
-        self.renew.notified().await;
+        while !self.wanted.get() {
+            self.want.notified().await;
+        }
     }
 
-    fn publish(&self, leaf: Leaf, bundle: TrustBundle) -> Result<Arc<Credentials>, Error> {
-        let generation = self.generation.get() + 1;
-        let credentials = Arc::new(Credentials::new(leaf, bundle, &self.tickets, generation)?);
-        self.generation.set(generation);
-        self.credentials.send_replace(Some(credentials.clone()));
-        Ok(credentials)
+    fn renew_if_unfit(&self) {
+        if let Some(Err(error)) = self.credentials().map(|credentials| credentials.check_own(SystemTime::now())) {
+            tracing::warn!(%error, "our own certificate would be refused; asking for another one");
+            self.wanted.set(true);
+            self.want.notify_one();
+        }
+    }
+
+    fn other_bundle(&self) {
+        let told = self.credentials().map(|credentials| credentials.bundle().clone());
+        let file = read(&self.bundle_file, &self.trust_domain)
+            .inspect_err(|error| tracing::warn!(%error, "trust bundle cannot be read again"));
+        let mut bundle = self.bundle.borrow_mut();
+        if let Some(other) = file.ok().into_iter().chain(told).find(|other| *other != *bundle) {
+            tracing::warn!(roots = other.roots().len(), version = other.version(), "trying another trust bundle");
+            *bundle = other;
+        }
+    }
+
+    fn credentials_of(&self, leaf: Leaf, bundle: TrustBundle) -> Result<Arc<Credentials>, Error> {
+        Ok(Arc::new(Credentials::new(leaf, bundle, &self.tickets, self.generation.get() + 1)?))
+    }
+
+    fn publish(&self, credentials: Arc<Credentials>) {
+        self.generation.set(credentials.generation());
+        self.credentials.send_replace(Some(credentials));
     }
 
     fn convert(&self, bundle: &model::TrustBundle) -> Result<TrustBundle, Error> {

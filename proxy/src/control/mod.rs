@@ -24,37 +24,41 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::metrics::{ControlMetrics, Metrics};
-use client::{Client, Dialer};
+use certify::Certifier;
+pub(crate) use client::Dialer;
+use client::{Client, Current};
 pub(crate) use handle::ControlEnds;
 use handle::Request;
 pub use handle::{ControlHandle, FakeControl, State, TargetSnapshot};
 use identity::Identity;
+use report::Reporter;
 use resources::Resources;
 
 /// What the control thread has to be told.
-#[derive(Clone, Debug)]
 pub(crate) struct ControlConfig {
-    /// `HOST:PORT` of the control plane's replicas.
-    pub(crate) replicas: Vec<String>,
+    /// The way to the control plane's replicas.
+    pub(crate) dialer: Dialer,
     /// Who they must be.
     pub(crate) expected: SpiffeId,
     /// Public roots, PEM.
     pub(crate) trust_bundle: PathBuf,
     /// Read for every certificate.
     pub(crate) token_file: PathBuf,
-    /// SO_MARK of its connections.
-    pub(crate) mark: Option<u32>,
     /// Between reports.
     pub(crate) report_interval: Duration,
 }
 
 /// The control thread's state: what `run` works with and `/dump` shows.
 pub(crate) struct Control {
-    config: ControlConfig,
+    client: Client,
     identity: Identity,
     resources: Resources,
+    current: Current,
     requests: RefCell<Option<mpsc::Receiver<Request>>>,
     metrics: Arc<Metrics>,
+    token_file: PathBuf,
+    report_interval: Duration,
+    seed: u64,
     instance: [u8; 16],
     started: Instant,
 }
@@ -66,19 +70,25 @@ impl Control {
         ends: ControlEnds,
         metrics: Arc<Metrics>,
     ) -> Result<Rc<Control>, minimesh_identity::Error> {
+        let ControlConfig { dialer, expected, trust_bundle, token_file, report_interval } = config;
         let ControlEnds { requests, workload, credentials } = ends;
-        let trust_domain = config.expected.trust_domain().to_owned();
+        let trust_domain = expected.trust_domain().to_owned();
         let mut instance = [0; 16];
         rustls::crypto::aws_lc_rs::default_provider()
             .secure_random
             .fill(&mut instance)
             .map_err(|_| minimesh_identity::Error::Bundle("the system gave no randomness".to_owned()))?;
+        let seed = backoff::seed();
         Ok(Rc::new(Control {
-            identity: Identity::load(config.trust_bundle.clone(), &trust_domain, credentials)?,
+            client: Client::new(dialer, expected, seed),
+            identity: Identity::load(trust_bundle, &trust_domain, credentials)?,
             resources: Resources::new(workload),
+            current: Current::default(),
             requests: RefCell::new(Some(requests)),
-            config,
             metrics,
+            token_file,
+            report_interval,
+            seed,
             instance,
             started: Instant::now(),
         }))
@@ -86,34 +96,43 @@ impl Control {
 
     /// The life of the control thread; never ends by itself.
     pub(crate) async fn run(&self) {
-        let seed = backoff::seed();
-        let dialer = Dialer::Tcp { replicas: self.config.replicas.clone(), mark: self.config.mark };
-        let client = Client::new(dialer, self.config.expected.clone(), seed);
-        let channel = RefCell::new(None);
         let metrics = self.metrics.control();
+        let certifier =
+            Certifier { client: &self.client, identity: &self.identity, token_file: &self.token_file, metrics };
         let parts = stream::Parts {
-            client: &client,
+            client: &self.client,
             identity: &self.identity,
             resources: &self.resources,
             metrics,
             instance: self.instance,
-            channel: &channel,
+            current: &self.current,
         };
+        let reporter = self.reporter();
         let requests = self.requests.take();
         // Boxed: together they would make a future of many kilobytes on the stack.
         tokio::join!(
-            Box::pin(certify::run(&client, &self.identity, &self.config.token_file, metrics, seed)),
-            Box::pin(stream::run(&parts, seed.rotate_left(17))),
-            Box::pin(report::run(&channel, &self.metrics, self.instance, self.config.report_interval, self.started)),
+            Box::pin(certifier.run(self.seed.rotate_left(31))),
+            Box::pin(stream::run(&parts, self.seed.rotate_left(17))),
+            Box::pin(reporter.run(self.report_interval)),
             stream::sweep(&self.resources, metrics),
             answer(requests, &self.resources, metrics),
         );
+    }
+
+    /// Says once more everything that was counted, before the process ends. The connection must still be there: nothing is
+    /// dialled for it.
+    pub(crate) async fn last_report(&self) {
+        self.reporter().last().await;
     }
 
     /// Resources by name, with the version in force; 0 where nothing is known yet.
     pub(crate) fn describe(&self) -> Vec<(String, u64)> {
         let described = self.resources.describe().into_iter();
         described.map(|(key, version)| (stream::describe(&key), version)).collect()
+    }
+
+    fn reporter(&self) -> Reporter<'_> {
+        Reporter { current: &self.current, metrics: &self.metrics, instance: self.instance, started: self.started }
     }
 }
 

@@ -1,24 +1,25 @@
 //! The Watch stream: one life after another, each over one connection, over the same resources.
 
-use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use minimesh_api::grpc;
 use minimesh_api::grpc::discovery_client::DiscoveryClient;
+use minimesh_api::grpc::update;
 use minimesh_api::grpc::watch_response::Message;
 use minimesh_api::model::ResourceKey;
 use minimesh_api::wire::{Hello, Invalid, Request, Response, UpdateHead};
-use tokio::sync::mpsc;
+use minimesh_identity::{Credentials, TrustBundle};
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
+use tonic::Streaming;
 use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
-use super::client::Client;
+use super::client::{Client, Current};
 use super::failure::Failure;
 use super::identity::Identity;
-use super::resources::{News, Resources};
+use super::resources::{Applied, News, Resources};
 use crate::metrics::{ControlFailure, ControlMetrics};
 
 /// The parts of the control thread that a stream works with.
@@ -30,50 +31,61 @@ pub(super) struct Parts<'a> {
     /// 16 random bytes of this process.
     pub(super) instance: [u8; 16],
     /// The connection in use, for reports.
-    pub(super) channel: &'a RefCell<Option<Channel>>,
+    pub(super) current: &'a Current,
 }
 
 /// Runs as long as the proxy.
 pub(super) async fn run(parts: &Parts<'_>, seed: u64) {
     let mut backoff = Backoff::new(LONGEST_BACKOFF, seed);
     loop {
-        let began = Instant::now();
-        let ended = session(parts).await;
-        parts.channel.take();
+        let credentials = parts.identity.wait_for_credentials().await;
+        let bundle = parts.identity.bundle();
+        let mut opened = None;
+        let ended = session(parts, &credentials, &bundle, &mut opened).await;
+        parts.current.close();
+        parts.resources.hang_up();
         parts.metrics.connected(false);
-        if began.elapsed() > LASTING {
+        // A stream that lasted was no failure of this replica: its end (connection age, a restart) is made good at once.
+        // One that ends as soon as it has begun would else be opened without pause.
+        if opened.is_some_and(|opened: Instant| opened.elapsed() >= LASTING) {
             backoff.reset();
         }
         let wait = backoff.delay();
         match ended {
-            Ok(()) => debug!(retry_in = ?wait, "the control plane ended the stream"),
+            Ok(()) => debug!(again_in = ?wait, "the control plane ended the stream"),
             Err(failure) => {
                 parts.metrics.watch_failed(failure.reason);
                 warn!(error = %failure, retry_in = ?wait, "no stream to the control plane; what is known stays in force");
-                if failure.reason == ControlFailure::Tls {
-                    parts.identity.reload_bundle();
-                }
+                parts.identity.doubt(failure.reason, &bundle);
             }
         }
         sleep(wait).await;
     }
 }
 
-/// One stream, from its connection to its end.
-async fn session(parts: &Parts<'_>) -> Result<(), Failure> {
-    let credentials = parts.identity.wait_for_credentials().await;
-    let channel = parts.client.connect(&parts.identity.bundle(), Some(&credentials)).await?;
+/// One stream, from its connection to its end. `opened` is set when the control plane has greeted.
+async fn session(
+    parts: &Parts<'_>,
+    credentials: &Credentials,
+    bundle: &TrustBundle,
+    opened: &mut Option<Instant>,
+) -> Result<(), Failure> {
+    let channel = parts.client.connect(bundle, Some(credentials)).await?;
     let (say, said) = mpsc::channel(UNSENT);
     let speaker = Speaker(say);
     speaker.say(&Request::Hello(Hello::new(parts.instance)))?;
-    for (key, version) in parts.resources.all() {
-        speaker.say(&Request::Subscribe { key, held_version: (version != 0).then_some(version) })?;
+    for (key, held_version) in parts.resources.all() {
+        speaker.say(&Request::Subscribe { key, held_version })?;
     }
     let mut client = DiscoveryClient::new(channel.clone()).max_decoding_message_size(LARGEST_MESSAGE);
-    let answer = timeout(ANSWER, client.watch(ReceiverStream::new(said))).await;
-    let answer = answer.map_err(|_| Failure::new(ControlFailure::Unavailable, "no answer within 10 s"))?;
+    let silent = |_| Failure::new(ControlFailure::Unavailable, "no answer within 10 s");
+    let answer = timeout(ANSWER, client.watch(ReceiverStream::new(said))).await.map_err(silent)?;
     let mut stream = answer.map_err(|status| Failure::of_status(&status))?.into_inner();
-    let mut open = false;
+    timeout(ANSWER, greeting(&mut stream)).await.map_err(silent)??;
+    *opened = Some(Instant::now());
+    parts.metrics.heard(SystemTime::now());
+    parts.metrics.connected(true);
+    parts.current.open(channel);
     loop {
         let message = tokio::select! {
             message = stream.message() => message.map_err(|status| Failure::of_status(&status))?,
@@ -84,20 +96,22 @@ async fn session(parts: &Parts<'_>) -> Result<(), Failure> {
         };
         let Some(message) = message else { return Ok(()) };
         parts.metrics.heard(SystemTime::now());
-        match (message.message, open) {
-            (Some(Message::Hello(hello)), false) => {
-                greeted(hello)?;
-                open = true;
-                parts.metrics.connected(true);
-                *parts.channel.borrow_mut() = Some(channel.clone());
-            }
-            (Some(Message::Update(update)), true) => take(parts, &speaker, update)?,
-            _ => return Err(Failure::new(ControlFailure::Protocol, "hello missing or repeated, or an empty message")),
+        match message.message {
+            Some(Message::Update(update)) => take(parts, &speaker, update)?,
+            _ => return Err(Failure::new(ControlFailure::Protocol, "hello repeated, or an empty message")),
         }
     }
 }
 
-fn greeted(hello: grpc::Hello) -> Result<(), Failure> {
+/// The control plane's first message.
+async fn greeting(stream: &mut Streaming<grpc::WatchResponse>) -> Result<(), Failure> {
+    let first = stream.message().await.map_err(|status| Failure::of_status(&status))?;
+    let Some(first) = first else {
+        return Err(Failure::new(ControlFailure::Unavailable, "the control plane ended the stream without a word"));
+    };
+    let Some(Message::Hello(hello)) = first.message else {
+        return Err(Failure::new(ControlFailure::Protocol, "the first message is no hello"));
+    };
     let hello = Hello::try_from(hello)?;
     if hello.version != minimesh_api::wire::PROTOCOL_VERSION {
         let (theirs, ours) = (hello.version, minimesh_api::wire::PROTOCOL_VERSION);
@@ -111,24 +125,29 @@ fn greeted(hello: grpc::Hello) -> Result<(), Failure> {
 /// One update: in force and acknowledged, or refused by name while the last good state stays.
 fn take(parts: &Parts<'_>, speaker: &Speaker, update: grpc::Update) -> Result<(), Failure> {
     let UpdateHead { key, version } = UpdateHead::try_from(&update)?;
+    let more = matches!(&update.state, Some(update::State::Endpoints(part)) if part.more);
     let response = Response::try_from(grpc::WatchResponse { message: Some(Message::Update(update)) });
     let applied = response.and_then(|response| match response {
         Response::Update(update) => parts.resources.apply(*update, |bundle| {
-            parts.identity.trust(bundle).map_err(|error| Invalid::new("trust", error.to_string()))
+            parts.identity.trust(bundle).map_err(|error| Invalid::new("roots", error.to_string()))
         }),
         Response::Hello(_) => Err(Invalid::new("message", "hello repeated")),
     });
     match applied {
-        Ok(false) => Ok(()),
-        Ok(true) => {
+        Ok(Applied::Incomplete | Applied::Unwanted) => Ok(()),
+        Ok(Applied::InForce) => {
             debug!(?key, version, "in force");
             parts.metrics.updated();
+            parts.resources.count(parts.metrics);
             speaker.say(&Request::Ack { key, version })
         }
         Err(invalid) => {
             warn!(?key, version, %invalid, "update refused; the last good state stays");
             parts.metrics.nacked();
-            speaker.say(&Request::Nack { key, version, invalid })
+            let start_over = parts.resources.refused(&key, version, more);
+            speaker.say(&Request::Nack { key: key.clone(), version, invalid })?;
+            // The control plane is mistaken about what we hold: asked anew, it sends everything.
+            if start_over { speaker.say(&Request::Subscribe { key, held_version: None }) } else { Ok(()) }
         }
     }
 }
@@ -138,9 +157,14 @@ struct Speaker(mpsc::Sender<grpc::WatchRequest>);
 
 impl Speaker {
     fn say(&self, request: &Request) -> Result<(), Failure> {
-        self.0.try_send(request.into()).map_err(|_| {
-            Failure::new(ControlFailure::Unavailable, "the control plane does not read what this proxy says")
-        })
+        match self.0.try_send(request.into()) {
+            // Closed: the stream has ended, and its other half says why.
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+            Err(TrySendError::Full(_)) => {
+                let message = "the control plane does not read what this proxy says";
+                Err(Failure::new(ControlFailure::Unavailable, message))
+            }
+        }
     }
 
     fn tell(&self, news: News) -> Result<(), Failure> {
@@ -178,7 +202,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const UNSENT: usize = 2_048;
 /// A chunk of endpoints is at most 256 KiB; routes of one target travel whole.
 const LARGEST_MESSAGE: usize = 4 * 1024 * 1024;
-/// A stream that lasted was no failure of this replica.
+/// From then on a stream's end says nothing about the next one.
 const LASTING: Duration = Duration::from_secs(10);
 /// After a control plane's restart proxies should be back within seconds.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
