@@ -81,8 +81,8 @@ pub(crate) async fn forward(
     }
     let sent = Instant::now();
 
-    let strip = if passage.mesh { Strip::Nothing } else { Strip::Own };
-    let response = match response_head(&mut exchange, head, strip).await {
+    let mut goodbye = false;
+    let response = match response_head(&mut exchange, head, passage, &mut goodbye).await {
         Ok(response) => response,
         Err(failure) => return Err(unanswered(failure, &exchange)),
     };
@@ -122,7 +122,7 @@ pub(crate) async fn forward(
         sent,
         received: answer.moved(),
         keep_down: plan.keep_down && uploaded,
-        keep_up: response.keep_alive && uploaded && exchange.up.buffer.is_empty(),
+        keep_up: response.keep_alive && !goodbye && uploaded && exchange.up.buffer.is_empty(),
         tunnel: plan.tunnel,
     })
 }
@@ -183,15 +183,35 @@ fn begin_response(
 }
 
 /// The final response head, or 101; interim ones are passed on, though not to HTTP/1.0.
-async fn response_head(exchange: &mut Exchange<'_>, head: &RequestHead, strip: Strip) -> Result<ResponseHead, Failure> {
+async fn response_head(
+    exchange: &mut Exchange<'_>,
+    head: &RequestHead,
+    passage: &Passage<'_>,
+    goodbye: &mut bool,
+) -> Result<ResponseHead, Failure> {
+    let strip = if passage.mesh { Strip::Nothing } else { Strip::Own };
     loop {
         let response = exchange.response_head(head, strip).await?;
+        if passage.mesh && is_goodbye(exchange, &response) {
+            *goodbye = true;
+            exchange.skip(&response);
+            continue;
+        }
         match (response.is_interim(), head.minor) {
             (false, _) => return Ok(response),
             (true, 0) => exchange.skip(&response),
             (true, _) => exchange.interim(&response).await?,
         }
     }
+}
+
+/// What a proxy that drains says on an idle connection, unasked, to a proxy of ours: no more requests here, please. It goes on
+/// serving until the other side closes, so that a request that crossed the word on its way is answered and not lost; closing
+/// first would lose what cannot be sent again, a body that has already gone.
+pub(crate) const GOODBYE: &[u8] = b"HTTP/1.1 103 Early Hints\r\nminimesh-goodbye: drain\r\n\r\n";
+
+fn is_goodbye(exchange: &Exchange<'_>, response: &ResponseHead) -> bool {
+    response.status == 103 && exchange.up.buffer.bytes()[..response.len] == *GOODBYE
 }
 
 /// The far proxy's word, believed over mTLS only, that the request did not reach its application.

@@ -12,8 +12,10 @@ use crate::io::{Buffer, USUAL};
 /// What comes next on a connection.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// The client is done, or gone, or the proxy is to end idle connections.
+    /// The client is done, or gone.
     End,
+    /// The proxy is to end idle connections, and nothing of a request has come.
+    Idle,
     /// A head that is refused; nothing behind it can be trusted.
     Refused(HeadError),
     /// A request; its head is at the front of the buffer.
@@ -37,12 +39,13 @@ pub(crate) async fn next_request(conn: &mut Conn, limit: usize, end_idle: impl F
         conn.buffer.release();
         let Conn { stream, buffer } = &mut *conn;
         let filled = poll_fn(|cx| match stream.poll_fill(cx, buffer, USUAL) {
-            Poll::Pending if buffer.is_empty() && end_idle() => Poll::Ready(Ok(0)),
-            polled => polled,
+            Poll::Pending if buffer.is_empty() && end_idle() => Poll::Ready(None),
+            polled => polled.map(Some),
         });
         match filled.await {
-            Ok(0) | Err(_) => return Next::End,
-            Ok(_) => {}
+            None => return Next::Idle,
+            Some(Ok(0) | Err(_)) => return Next::End,
+            Some(Ok(_)) => {}
         }
     }
 }

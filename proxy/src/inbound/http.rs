@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 use minimesh_api::model::{Direction, EdgeProtocol};
 use minimesh_route::HeaderEdits;
 use tokio::task::unconstrained;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::authorize::Permit;
 use super::port::Port;
 use super::{count, tcp};
 use crate::error::{Answer, Error, Kind, Side, render};
 use crate::http::h1::{Alarm, Body, Conn, Guard, HeadError, Method, RequestHead};
-use crate::http::{Failed, Next, Passage, forward, linger, next_request};
+use crate::http::{Failed, GOODBYE, Next, Passage, forward, linger, next_request};
 use crate::io::{Buffer, Tls};
 use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal};
 use crate::worker::Worker;
@@ -52,6 +52,9 @@ enum After {
     Tunnel(Conn),
 }
 
+/// Other proxies look at their idle connections once a second.
+const PARTING: Duration = Duration::from_secs(3);
+
 static NO_EDITS: HeaderEdits = HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
 
 /// Serves one connection of a peer; `app`: a connection to the application that is open already.
@@ -68,12 +71,25 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         alarm: Alarm::default(),
         counted: Counted::new(permit.port().cells(worker, EdgeProtocol::Http, permit.identity())),
     };
-    let end_idle = || worker.closing.get() || worker.leaving.get() || !permit.holds(worker);
+    let parting = || worker.closing.get() || worker.leaving.get();
+    let mut parted = false;
     loop {
-        let head = match next_request(&mut client.conn, worker.head_limit, end_idle).await {
+        let end_idle = || worker.stopped.get() || !permit.holds(worker) || (parting() && !parted);
+        let next = match parted {
+            false => next_request(&mut client.conn, worker.head_limit, end_idle).await,
+            true => Box::pin(last_request(worker, &mut client.conn, end_idle)).await,
+        };
+        let head = match next {
             Next::Request(head) => head,
+            Next::Idle if !parted && parting() && permit.identity().is_some() => {
+                parted = true;
+                match client.conn.stream.send(GOODBYE).await {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                }
+            }
             // with close_notify: what the peer sends from now on is not delivered, and it knows
-            Next::End => return client.conn.stream.close().await,
+            Next::End | Next::Idle => return client.conn.stream.close().await,
             Next::Refused(error) => return Box::pin(client.refuse_head(error)).await,
         };
         worker.connections.note_activity();
@@ -87,6 +103,11 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
             }
         }
     }
+}
+
+/// After the goodbye: a request that crossed it, or the peer's end. A peer that does neither is not waited for.
+async fn last_request(worker: &Worker, conn: &mut Conn, end_idle: impl Fn() -> bool) -> Next {
+    timeout(PARTING, next_request(conn, worker.head_limit, end_idle)).await.unwrap_or(Next::Idle)
 }
 
 /// Tells a peer that is not let in.

@@ -73,7 +73,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
     loop {
         let head = match next_request(&mut client.conn, worker.head_limit, || worker.closing.get()).await {
             Next::Request(head) => head,
-            Next::End => return,
+            Next::End | Next::Idle => return,
             Next::Refused(error) => {
                 let kind = match error {
                     HeadError::TooLarge => Kind::HeadTooLarge,

@@ -157,6 +157,6 @@ async fn futures_stay_small() {
     let tcp = TcpStream::connect(proxy.address).await.expect("listener");
     let size = std::mem::size_of_val(&worker.carry(tcp, address, Direction::Outbound));
     println!("a connection's task: {size} bytes");
-    assert!(size <= 2800, "{size}");
+    assert!(size <= 2900, "{size}");
     assert!(std::mem::size_of::<crate::io::Stream>() <= 40);
 }

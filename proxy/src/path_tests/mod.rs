@@ -3,6 +3,7 @@
 //! `Mesh` is the world of a test: a Service address whose endpoints are inbound proxies in front of `App`s. Original
 //! destinations are injected (`Origin::Fixed`); everything else is what runs in production.
 
+mod chaos;
 mod edges;
 mod http;
 mod opaque;
