@@ -1,6 +1,6 @@
 //! `minimesh redirect`: programs interception in the pod's network namespace, once, before the application starts.
 //!
-//! Decides first ([`plan`]: pure, what the tables hold), acts later ([`netlink`]: one transaction per table). Replacing is
+//! Decides first (`plan`: pure, what the tables hold), acts later (`netlink`: one transaction per table). Replacing is
 //! atomic and idempotent; `--print` shows the plan and touches nothing; `--remove` takes it away. It never runs another
 //! program. Outbound interception is convenience, not a security boundary; inbound policy is.
 

@@ -1,3 +1,5 @@
+//! Heads: what is accepted, what is refused, what is left out.
+
 use proptest::prelude::*;
 
 use super::*;
