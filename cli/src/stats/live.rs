@@ -81,13 +81,13 @@ async fn last_word(source: &Source, window: Duration) -> Result<Vec<ReportedEdge
 
 fn conclude(screen: &mut Screen, view: &Live, output: Output, verdict: &Verdict, elapsed: Duration) {
     match output {
-        Output::Json => screen.show(&[view::edge_json(&view.edges)]),
+        Output::Json => screen.conclude(&[view::edge_json(&view.edges)]),
         Output::Plain | Output::Table => {
             let (style, _) = screen.style();
             let mut lines = view.table(style, elapsed, "in all");
             lines.push(String::new());
             lines.extend(verdict.sentences().iter().map(|line| style.cut(line)));
-            screen.show(&lines);
+            screen.conclude(&lines);
         }
     }
 }

@@ -50,6 +50,13 @@ impl Screen {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
+    /// The last lines: all of them, however low the window is, since nothing will be drawn over them.
+    pub(crate) fn conclude(&mut self, lines: &[String]) {
+        self.show(&[]);
+        self.movable = false;
+        self.show(lines);
+    }
+
     fn redraw(&mut self, lines: &[String], width: Option<usize>, height: Option<usize>) -> String {
         if !self.movable {
             return lines.iter().map(|line| format!("{line}\n")).collect();
@@ -117,6 +124,13 @@ mod tests {
     fn no_more_lines_are_drawn_than_the_window_is_high() {
         let mut screen = terminal();
         assert_eq!(screen.redraw(&lines(&["a", "b", "c", "d"]), Some(80), Some(3)), "\r\x1b[Ja\nb\n");
+    }
+
+    #[test]
+    fn an_empty_drawing_clears_and_leaves_the_cursor_where_the_first_line_was() {
+        let mut screen = terminal();
+        screen.redraw(&lines(&["a", "b"]), Some(80), Some(24));
+        assert_eq!(screen.redraw(&[], Some(80), Some(24)), "\x1b[2A\r\x1b[J");
     }
 
     #[test]
