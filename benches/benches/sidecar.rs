@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use minimesh_tests::apps::Request;
+use minimesh_tests::wait;
 use minimesh_tests::world::manifests::Service;
 use minimesh_tests::world::{ControlPlane, Pod, World};
 
@@ -98,10 +99,15 @@ fn idle_memory() -> Result<(), Failure> {
     let caller = world.pod("front-end").start(&control_plane);
     let fresh = memory(&caller);
     let servers: Vec<Pod<'_>> = (0..TARGETS).map(|number| meshed_server(&world, &control_plane, number)).collect();
-    for (number, server) in servers.iter().enumerate() {
-        let address = service(&world, number, server, 80, Some("http"));
+    let published = servers.iter().enumerate();
+    let addresses: Vec<_> =
+        published.map(|(number, server)| service(&world, number, server, 80, Some("http"))).collect();
+    for address in addresses {
+        let ask = || caller.request(&Request::get(address, "/"));
+        // The control plane hears of a Service some milliseconds after it was written.
+        wait::eventually(&format!("{address} answers"), || (ask().status == 200).then_some(()));
         for _ in 0..20 {
-            let response = caller.request(&Request::get(address, "/"));
+            let response = ask();
             if response.status != 200 {
                 return Err(format!("{address}: {} {}", response.status, response.body).into());
             }
@@ -118,12 +124,12 @@ fn idle_memory() -> Result<(), Failure> {
     println!("memory of a sidecar, MiB");
     let rows = [
         ("fresh", fresh),
-        ("after 280 requests to 14 targets", after),
+        ("after 20 requests to each of 14 targets", after),
         ("60 s later", idle),
         ("of a server, idle", server),
     ];
     for (what, (resident, anonymous)) in rows {
-        println!("  {what:<34} RSS {:>6.2}  RssAnon {:>6.2}", resident / MIB, anonymous / MIB);
+        println!("  {what:<40} RSS {:>6.2}  RssAnon {:>6.2}", resident / MIB, anonymous / MIB);
         writeln!(data, "{what},{resident},{anonymous}")?;
     }
     write("idle-memory.csv", &data)
