@@ -44,7 +44,7 @@ impl Certifier<'_> {
                     self.metrics.certify_failed(failure.reason);
                     let wait = backoff.delay();
                     self.say(&failure, wait);
-                    self.identity.doubt(failure.reason, &bundle);
+                    self.identity.doubt(&failure, &bundle);
                     sleep(wait).await;
                 }
             }

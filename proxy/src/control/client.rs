@@ -12,9 +12,11 @@ use hyper_util::rt::TokioIo;
 use minimesh_balance::Rng;
 use minimesh_identity::{Credentials, SpiffeId, TrustBundle, control};
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncBufReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::failure::Failure;
@@ -97,14 +99,12 @@ impl Client {
                 let refused = |_| Failure::new(ControlFailure::Unreachable, "refused");
                 server.send(far).await.map_err(refused)?;
                 let name = ServerName::IpAddress(IpAddr::from([127, 0, 0, 1]).into());
-                let stream = tls.connect(name, near).await.map_err(|error| Failure::of_connection(&error))?;
-                grpc(stream).await
+                grpc(secure(&tls, name, near).await?).await
             }
             Dialer::Tcp { replicas, mark } => {
                 let (stream, ip) = self.dial(replicas, *mark).await?;
                 let name = ServerName::IpAddress(ip.into());
-                let stream = tls.connect(name, stream).await.map_err(|error| Failure::of_connection(&error))?;
-                grpc(stream).await
+                grpc(secure(&tls, name, stream).await?).await
             }
         }
     }
@@ -141,6 +141,20 @@ async fn dial(address: SocketAddr, mark: Option<u32>) -> io::Result<TcpStream> {
     }
     socket.set_nodelay(true)?;
     socket.connect(address).await
+}
+
+/// TLS, until the first byte of the control plane. In TLS 1.3 our side of the handshake is complete before the other has judged
+/// our certificate; its verdict comes in place of HTTP/2's settings, which a server sends unasked. Later h2 would hide the cause.
+async fn secure<S>(tls: &TlsConnector, name: ServerName<'static>, stream: S) -> Result<TlsStream<S>, Failure>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let failed = |error: io::Error| Failure::of_connection(&error);
+    let mut stream = tls.connect(name, stream).await.map_err(failed)?;
+    if stream.fill_buf().await.map_err(failed)?.is_empty() {
+        return Err(Failure::new(ControlFailure::Unreachable, "the control plane closed the connection"));
+    }
+    Ok(stream)
 }
 
 /// HTTP/2 over one stream. The connector gives it out once: a channel whose connection broke stays broken.

@@ -13,12 +13,14 @@ use crate::metrics::ControlFailure;
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) reason: ControlFailure,
+    /// The control plane refused our certificate, not we its.
+    pub(super) refused_us: bool,
     message: String,
 }
 
 impl Failure {
     pub(super) fn new(reason: ControlFailure, message: impl Into<String>) -> Failure {
-        Failure { reason, message: message.into() }
+        Failure { reason, refused_us: false, message: message.into() }
     }
 
     /// From an error of a connection: whatever TLS said, anywhere in the chain of causes, is the reason.
@@ -71,12 +73,14 @@ fn tls_cause(error: &(dyn Error + 'static)) -> Option<Failure> {
             let clock = peer
                 .as_ref()
                 .is_some_and(|peer| matches!(peer.code(), "tls_expired" | "tls_not_yet_valid" | "tls_refused_expired"));
+            let refused_us = matches!(peer, Some(PeerError::Refused(_)));
             let said = peer.map_or_else(|| tls.to_string(), |peer| peer.to_string());
-            return Some(if clock {
+            let failure = if clock {
                 Failure::new(ControlFailure::Clock, format!("clock: {said}; check this host's clock"))
             } else {
                 Failure::new(ControlFailure::Tls, said)
-            });
+            };
+            return Some(Failure { refused_us, ..failure });
         }
         // An io::Error hides the error it carries from `source`.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);

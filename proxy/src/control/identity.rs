@@ -12,6 +12,7 @@ use minimesh_api::model;
 use minimesh_identity::{CertificateDer, Credentials, Error, Leaf, PeerError, TicketKeys, TrustBundle};
 use tokio::sync::{Notify, watch};
 
+use super::failure::Failure;
 use crate::metrics::ControlFailure;
 
 /// Shared by the tasks of the control thread.
@@ -98,11 +99,14 @@ impl Identity {
         Ok(())
     }
 
-    /// The conversation with the control plane failed, while `trusted` was. Where it or we were not trusted, the next attempt trusts the mounted file,
-    /// which is kept current from outside, and the one after that the last bundle that we were told. Where our own leaf is at
-    /// fault, a new one is asked for.
-    pub(super) fn doubt(&self, reason: ControlFailure, trusted: &TrustBundle) {
-        match reason {
+    /// The conversation with the control plane failed, while `trusted` was. Where we did not trust it, the next attempt trusts the
+    /// mounted file, which is kept current from outside, and the one after that the last bundle that we were told. Where our own
+    /// leaf is at fault, a new one is asked for.
+    pub(super) fn doubt(&self, failure: &Failure, trusted: &TrustBundle) {
+        if failure.refused_us {
+            return self.ask_for_another();
+        }
+        match failure.reason {
             // Else another failure has changed it already.
             ControlFailure::Tls if *self.bundle.borrow() == *trusted => self.other_bundle(),
             ControlFailure::Tls | ControlFailure::Clock => {}
@@ -121,9 +125,13 @@ impl Identity {
     fn renew_if_unfit(&self) {
         if let Some(Err(error)) = self.credentials().map(|credentials| credentials.check_own(SystemTime::now())) {
             tracing::warn!(%error, "our own certificate would be refused; asking for another one");
-            self.wanted.set(true);
-            self.want.notify_one();
+            self.ask_for_another();
         }
+    }
+
+    fn ask_for_another(&self) {
+        self.wanted.set(true);
+        self.want.notify_one();
     }
 
     fn other_bundle(&self) {

@@ -12,6 +12,8 @@ mod identity;
 mod report;
 mod resources;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::path::PathBuf;

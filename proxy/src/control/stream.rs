@@ -56,7 +56,7 @@ pub(super) async fn run(parts: &Parts<'_>, seed: u64) {
             Err(failure) => {
                 parts.metrics.watch_failed(failure.reason);
                 warn!(error = %failure, retry_in = ?wait, "no stream to the control plane; what is known stays in force");
-                parts.identity.doubt(failure.reason, &bundle);
+                parts.identity.doubt(&failure, &bundle);
             }
         }
         sleep(wait).await;

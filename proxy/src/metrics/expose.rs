@@ -257,7 +257,9 @@ fn process(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {
     let bounds = metrics.edges.occupancy();
     out.gauges("minimesh_edges", "Edges with series of their own", [(none(), bounds.series as f64)])?;
     let dropped = [(one("reason", "no_room"), bounds.overflowed), (one("reason", "evicted"), bounds.evicted)];
-    out.counters("minimesh_edges_dropped", "Edges counted in the overflow edge, because of the cap on series", dropped)
+    let help =
+        "Edges without series of their own because of the cap: counted in the overflow edge, or idle and left out";
+    out.counters("minimesh_edges_dropped", help, dropped)
 }
 
 /// Buckets as they are exposed.

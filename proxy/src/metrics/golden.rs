@@ -136,14 +136,27 @@ fn beyond_the_cap_idle_edges_make_room_and_live_ones_overflow() {
     };
     drop(edge(1));
     let _live = [edge(2), edge(3)];
-    assert_eq!(ports(&metrics), [0, 2, 3], "the idle edge moved to the overflow edge");
+    assert_eq!(ports(&metrics), [1, 2, 3], "the idle edge is still reported");
+    assert!(!scrape(&metrics).contains("target_port=\"1\""), "and no longer exposed");
     let _more = [edge(4), edge(5)];
     let reports = metrics.reports();
-    assert_eq!(ports(&metrics), [0, 2, 3], "live edges stay; new ones overflow");
-    assert_eq!(reports.iter().map(|edge| edge.requests).sum::<u64>(), 5, "nothing is lost");
+    assert_eq!(ports(&metrics), [0, 1, 2, 3], "live edges stay; new ones overflow");
+    assert_eq!(reports.iter().map(|edge| edge.requests).sum::<u64>(), 5, "nothing is lost, nothing counted twice");
     let text = scrape(&metrics);
     assert!(text.contains("minimesh_edges_dropped_total{reason=\"no_room\"} 2"), "{text}");
     assert!(text.contains("minimesh_edges_dropped_total{reason=\"evicted\"} 1"), "{text}");
+}
+
+#[test]
+fn an_evicted_edge_that_comes_back_goes_on_where_it_was_and_is_counted_nowhere_else() {
+    let metrics = Metrics::with_edge_limit(&[], 1);
+    let visit = |port: u16| metrics.edge(EdgeKey { port, ..outbound() }, EdgeLabels::default()).request();
+    for port in [1, 2, 1, 2, 1] {
+        visit(port);
+    }
+    let requests: Vec<_> = metrics.reports().iter().map(|edge| (edge.key.port, edge.requests)).collect();
+    assert_eq!(requests, [(1, 3), (2, 2)]);
+    assert_eq!(scrape(&metrics).matches("\nrequest_total{").count(), 1);
 }
 
 /// Ports of the edges; 0 is the overflow edge.

@@ -98,5 +98,5 @@ impl Metrics {
 }
 
 /// Series of edges. A proxy of a namespace with a hundred pods of ten Services stays below; beyond, the edges that were
-/// retired longest ago are summed up in the overflow edge.
+/// retired longest ago are no longer exposed, and where all are live, new ones are summed up in the overflow edge.
 const EDGE_LIMIT: usize = 1_000;

@@ -24,11 +24,13 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct Edges {
     series: HashMap<SeriesKey, Series>,
+    /// Evicted: no longer exposed, still reported, and taken up again where they come back. A count is never in two places.
+    evicted: HashMap<SeriesKey, Series>,
     limit: usize,
     /// Orders retirements, so that the one retired longest ago is evicted first.
     clock: u64,
     overflowed: u64,
-    evicted: u64,
+    evictions: u64,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ pub(super) struct Occupancy {
     pub(super) series: u64,
     /// Edges counted in the overflow series because the cap was reached.
     pub(super) overflowed: u64,
-    /// Idle edges whose totals moved to the overflow series to make room.
+    /// Idle edges whose series were left out to make room.
     pub(super) evicted: u64,
 }
 
@@ -72,7 +74,9 @@ impl Registry {
         let mut edges = self.lock();
         let key = edges.admit(wanted);
         let shard = Arc::new(Shard::new(key.edge.protocol, &self.bounds));
-        edges.series.entry(key.clone()).or_default().live.push(shard.clone());
+        let Edges { series, evicted, .. } = &mut *edges;
+        let series = series.entry(key.clone()).or_insert_with(|| evicted.remove(&key).unwrap_or_default());
+        series.live.push(shard.clone());
         EdgeCells::new(self.clone(), key, shard)
     }
 
@@ -90,16 +94,19 @@ impl Registry {
     /// Every series with its totals, ordered.
     pub(super) fn series(&self) -> Vec<(SeriesKey, EdgeTotals)> {
         let edges = self.lock();
-        let mut all: Vec<_> = edges.series.iter().map(|(key, series)| (key.clone(), series.totals())).collect();
-        drop(edges);
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
-        all
+        sorted(edges.series.iter().map(|(key, series)| (key.clone(), series.totals())).collect())
     }
 
-    /// Every edge as it is reported: series that differ by labels alone are one edge.
+    /// Every edge as it is reported: series that differ by labels alone are one edge, and evicted ones are part of it, because
+    /// what is reported must never go down.
     pub(super) fn reports(&self) -> Vec<EdgeReport> {
+        let all = {
+            let edges = self.lock();
+            let all = edges.series.iter().chain(&edges.evicted);
+            sorted(all.map(|(key, series)| (key.clone(), series.totals())).collect())
+        };
         let mut edges: Vec<(EdgeKey, EdgeTotals)> = Vec::new();
-        for (key, totals) in self.series() {
+        for (key, totals) in all {
             match edges.last_mut() {
                 Some((edge, sum)) if *edge == key.edge => sum.add(&totals),
                 _ => edges.push((key.edge, totals)),
@@ -110,7 +117,7 @@ impl Registry {
 
     pub(super) fn occupancy(&self) -> Occupancy {
         let edges = self.lock();
-        Occupancy { series: edges.series.len() as u64, overflowed: edges.overflowed, evicted: edges.evicted }
+        Occupancy { series: edges.series.len() as u64, overflowed: edges.overflowed, evicted: edges.evictions }
     }
 
     #[allow(clippy::disallowed_types)]
@@ -129,17 +136,29 @@ impl Edges {
         overflow(&wanted.edge)
     }
 
-    /// Moves the edge that was retired longest ago into its overflow edge. False where every edge is live.
+    /// Leaves out the edge that was retired longest ago. False where every edge is live.
     fn evict(&mut self) -> bool {
         let idle = self.series.iter().filter(|(key, series)| series.live.is_empty() && !is_overflow(key));
-        let Some(oldest) = idle.min_by_key(|(_, series)| series.retired_at).map(|(key, _)| key.clone()) else {
-            return false;
-        };
+        let Some(oldest) = longest_retired(idle) else { return false };
         let Some(series) = self.series.remove(&oldest) else { return false };
-        self.series.entry(overflow(&oldest.edge)).or_default().base.add(&series.base);
-        self.evicted += 1;
+        self.evicted.insert(oldest, series);
+        self.evictions += 1;
+        if self.evicted.len() > self.limit * REMEMBERED
+            && let Some(oldest) = longest_retired(self.evicted.iter())
+        {
+            self.evicted.remove(&oldest);
+        }
         true
     }
+}
+
+fn longest_retired<'a>(series: impl Iterator<Item = (&'a SeriesKey, &'a Series)>) -> Option<SeriesKey> {
+    series.min_by_key(|(_, series)| series.retired_at).map(|(key, _)| key.clone())
+}
+
+fn sorted(mut all: Vec<(SeriesKey, EdgeTotals)>) -> Vec<(SeriesKey, EdgeTotals)> {
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    all
 }
 
 /// The edge that counts what has no room of its own.
@@ -163,3 +182,7 @@ fn is_overflow(key: &SeriesKey) -> bool {
 
 /// The `no_tls_reason` of the overflow edges: nothing can be said about what they sum.
 const OVERFLOW: &str = "overflow";
+
+/// Evicted edges that are remembered, as a multiple of the limit: sparse sums without live cells, which the control plane has room
+/// for (10 000 of one process).
+const REMEMBERED: usize = 4;
