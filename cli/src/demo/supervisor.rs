@@ -122,9 +122,17 @@ impl Demo {
     async fn wait_until_ready(&mut self) -> Result<bool, Failure> {
         let mut control_plane = false;
         let mut patience = Box::pin(sleep(PATIENCE));
+        let mut settled = None;
         let mut progress = Progress::default();
         loop {
+            let first_reports = async {
+                match &mut settled {
+                    Some(wait) => wait.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                () = first_reports => return Ok(true),
                 message = self.from.next() => match message {
                     Some(FromNode::NodeReady) => say(self.started, "namespaces and network ready"),
                     Some(FromNode::ControlPlaneReady) => {
@@ -135,7 +143,7 @@ impl Demo {
                     Some(FromNode::Pods { ready, wanted }) => {
                         progress.say(self.started, ready, wanted);
                         if control_plane && ready == wanted {
-                            return Ok(true);
+                            settled.get_or_insert_with(|| Box::pin(sleep(FIRST_REPORTS)));
                         }
                     }
                     Some(FromNode::Warning(text)) => say(self.started, &text),
@@ -330,6 +338,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(10);
 /// The first table is shown by then even if a pod is not ready.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Proxies report every second. What failed while the pods were starting is reported before the showing and the judging begin.
+const FIRST_REPORTS: Duration = Duration::from_millis(1_500);
 /// Pods have 1.5 s, sidecars what is left.
 const DRAIN: Duration = Duration::from_millis(2_600);
 /// How many ports are tried.

@@ -176,14 +176,14 @@ pub(crate) fn edges(rows: &[ReportedEdge]) -> Vec<Edge> {
     let mut pairs: BTreeMap<(Party, Party, EdgeProtocol), Pair<'_>> = BTreeMap::new();
     for row in rows.iter().filter(|row| carried_anything(row) && !stays_in_pod(row) && !is_probe(row)) {
         let own = Party::Workload((&row.reporter).into());
-        let (source, destination) = match row.edge.key.direction {
-            Direction::Inbound => (names.client_of(row), own),
-            Direction::Outbound => (own, names.server_of(row)),
-        };
-        let pair = pairs.entry((source, destination, row.edge.key.protocol)).or_default();
+        let protocol = row.edge.key.protocol;
         match row.edge.key.direction {
-            Direction::Inbound => pair.inbound.push(row),
-            Direction::Outbound => pair.outbound.push(row),
+            Direction::Inbound => {
+                for client in names.clients_of(row) {
+                    pairs.entry((client, own.clone(), protocol)).or_default().inbound.push(row);
+                }
+            }
+            Direction::Outbound => pairs.entry((own, names.server_of(row), protocol)).or_default().outbound.push(row),
         }
     }
     fold_verdict_connections(&mut pairs);
@@ -340,16 +340,21 @@ impl Names {
         self.identities(party).into_iter().next()
     }
 
-    /// Who connected, by the identity that the server verified. Workloads may share one: then the one that says it dialled.
-    fn client_of(&self, row: &ReportedEdge) -> Party {
-        let Security::Verified(identity) = &row.edge.key.security else { return Party::Unknown };
-        let Some(candidates) = self.workloads.get(identity) else { return Party::Identity(identity.clone()) };
+    /// Who connected, by the identity that the server verified. Workloads may share one, such as the `default` ServiceAccount:
+    /// then all that say they dialled, each of which has rows of its own to count by.
+    fn clients_of(&self, row: &ReportedEdge) -> Vec<Party> {
+        let Security::Verified(identity) = &row.edge.key.security else { return vec![Party::Unknown] };
+        let Some(candidates) = self.workloads.get(identity) else { return vec![Party::Identity(identity.clone())] };
         let server = Workload::from(&row.reporter);
-        let mut dialled =
-            candidates.iter().filter(|client| self.dialled.contains(&((*client).clone(), server.clone())));
-        match (dialled.next(), candidates.iter().next(), candidates.len()) {
-            (Some(client), _, _) | (None, Some(client), 1) => Party::Workload(client.clone()),
-            _ => Party::Identity(identity.clone()),
+        let dialled: Vec<Party> = candidates
+            .iter()
+            .filter(|client| self.dialled.contains(&((*client).clone(), server.clone())))
+            .map(|client| Party::Workload(client.clone()))
+            .collect();
+        match (dialled.is_empty(), candidates.iter().next(), candidates.len()) {
+            (false, _, _) => dialled,
+            (true, Some(client), 1) => vec![Party::Workload(client.clone())],
+            (true, _, _) => vec![Party::Identity(identity.clone())],
         }
     }
 

@@ -22,6 +22,19 @@ fn an_edge_is_secured_when_both_sides_verified_each_other() {
 }
 
 #[test]
+fn workloads_that_share_an_identity_are_each_secured_by_the_servers_report_of_it() {
+    let shared = |mut row: ReportedEdge| {
+        row.reporter_identity = spiffe("default");
+        row
+    };
+    let rows = [shared(outbound("browser", "carts")), shared(outbound("client", "carts")), inbound("carts", "default")];
+    let edges = edges(&rows);
+    assert_eq!(edges.len(), 2);
+    assert!(edge(&edges, "browser", "carts").secured.is_yes());
+    assert!(edge(&edges, "client", "carts").secured.is_yes());
+}
+
+#[test]
 fn one_sided_reports_are_not_secured_and_say_who_is_missing() {
     let only_client = [outbound("front-end", "carts"), inbound("carts", "orders"), outbound("orders", "carts")];
     let merged = edges(&only_client);
