@@ -30,6 +30,7 @@ pub(crate) async fn live(
         Output::Json | Output::Plain => Screen::plain(),
     };
     let mut view = Live { header: options.header, edges: Vec::new(), probed: 0, trouble: None, answered: false };
+    let mut before = None;
     let mut ticks = interval(options.refresh);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut end = pin!(end);
@@ -42,6 +43,9 @@ pub(crate) async fn live(
         tokio::select! {
             () = &mut end => break,
             answer = source.edges(options.window) => view.take(answer),
+        }
+        if view.answered {
+            before.get_or_insert_with(|| view.edges.clone());
         }
         match options.output {
             Output::Json => {}
@@ -62,7 +66,7 @@ pub(crate) async fn live(
         let reason = view.trouble.unwrap_or_else(|| "the demo ended before it was asked".to_owned());
         return Err(Error::Unanswered { socket: source.path().display().to_string(), reason });
     }
-    let verdict = judge(&view.edges, view.trouble.as_deref());
+    let verdict = judge(&view.edges, &before.unwrap_or_default(), view.trouble.as_deref());
     conclude(&mut screen, &view, options.output, &verdict, begun.elapsed());
     Ok(verdict)
 }
@@ -162,7 +166,7 @@ impl Live {
 }
 
 /// Every edge secured, none failed, at least one seen.
-pub(super) fn judge(edges: &[Edge], trouble: Option<&str>) -> Verdict {
+pub(super) fn judge(edges: &[Edge], before: &[Edge], trouble: Option<&str>) -> Verdict {
     let mut problems = Vec::new();
     problems.extend(trouble.map(|trouble| format!("the last word is missing: {trouble}")));
     for edge in edges {
@@ -170,13 +174,26 @@ pub(super) fn judge(edges: &[Edge], trouble: Option<&str>) -> Verdict {
         if let Some(reason) = edge.secured.reason() {
             problems.push(format!("{source} -> {destination} was not secured: {reason}"));
         }
-        let failures = numbers.total_failures.max(numbers.failures);
+        let (old_failures, old_requests) = totals_of(before, edge);
+        let failures = since(numbers.total_failures, old_failures);
         if failures > 0 {
-            let of = numbers.total_requests.max(numbers.requests);
+            let of = since(numbers.total_requests, old_requests).max(failures);
             problems.push(format!("{source} -> {destination} failed: {failures} of {of} requests"));
         }
     }
     Verdict { edges: edges.len(), problems }
+}
+
+/// Failures and requests of an edge when the showing began.
+fn totals_of(before: &[Edge], edge: &Edge) -> (u64, u64) {
+    let same =
+        |old: &&Edge| old.source == edge.source && old.destination == edge.destination && old.protocol == edge.protocol;
+    before.iter().find(same).map_or((0, 0), |old| (old.numbers.total_failures, old.numbers.total_requests))
+}
+
+/// A control plane that was restarted counts from zero.
+fn since(total: u64, old: u64) -> u64 {
+    total.checked_sub(old).unwrap_or(total)
 }
 
 /// Without a terminal, the table is repeated this often.
@@ -205,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_demo_without_problems_passes() {
-        let verdict = judge(&edges()[..1], None);
+        let verdict = judge(&edges()[..1], &[], None);
         assert!(verdict.passed());
         assert_eq!(verdict.sentences(), ["passed: 1 edge, all secured by mutual TLS, no failed request"]);
     }
@@ -214,7 +231,7 @@ mod tests {
     fn every_problem_has_a_sentence() {
         let mut failing = outbound("front-end", "carts");
         failing.total_failures = 3;
-        let verdict = judge(&merge::edges(&[failing]), Some("gone"));
+        let verdict = judge(&merge::edges(&[failing]), &[], Some("gone"));
         assert!(!verdict.passed());
         let expected = [
             "the last word is missing: gone",
@@ -225,8 +242,20 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_while_the_pods_were_starting_is_not_judged() {
+        let pair = |failures| {
+            let mut row = outbound("front-end", "carts");
+            row.total_failures = failures;
+            merge::edges(&[row, inbound("carts", "front-end")])
+        };
+        assert!(judge(&pair(3), &pair(3), None).passed());
+        assert!(!judge(&pair(4), &pair(3), None).passed());
+        assert!(!judge(&pair(1), &pair(3), None).passed(), "the control plane was restarted and counts anew");
+    }
+
+    #[test]
     fn a_demo_without_traffic_does_not_pass() {
-        let verdict = judge(&[], None);
+        let verdict = judge(&[], &[], None);
         assert!(!verdict.passed());
         assert_eq!(verdict.sentences(), ["failed: no traffic was reported"]);
     }
