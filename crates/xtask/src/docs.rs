@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::report::{Outcome, Report};
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 
 /// What to do with a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,7 @@ fn one(workspace: &Workspace, page: &str, generate: Generate, mode: Mode) -> Res
 
 /// The proxy's error table, printed by an example of its crate: this tool does not link the proxy.
 fn errors(workspace: &Workspace) -> Result<String, String> {
-    output(workspace, &["run", "--quiet", "--package", "minimesh-proxy", "--example", "error-table"])
+    output(&mut workspace.cargo(&["run", "--quiet", "--package", "minimesh-proxy", "--example", "error-table"]))
 }
 
 /// `--help` of the program and of every visible subcommand.
@@ -49,12 +50,11 @@ fn command_line(workspace: &Workspace) -> Result<String, String> {
     let mut text = String::from(
         "# Command line\n\nWritten by `cargo xtask gen-docs` from the program's own `--help`. Every flag is also an environment variable.\n",
     );
+    workspace::passes(&mut workspace.cargo(&["build", "--quiet", "--release", "--bin", "minimesh"]))?;
+    let program = workspace.target.join("release/minimesh");
     let mut open = VecDeque::from([Vec::<String>::new()]);
     while let Some(command) = open.pop_front() {
-        let mut arguments = vec!["run", "--quiet", "--release", "--bin", "minimesh", "--"];
-        arguments.extend(command.iter().map(String::as_str));
-        arguments.push("--help");
-        let help = output(workspace, &arguments)?;
+        let help = output(Command::new(&program).args(&command).arg("--help"))?;
         let name = ["minimesh"].into_iter().chain(command.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
         text.push_str(&format!("\n## {name}\n\n```text\n{}\n```\n", trimmed(&help)));
         for subcommand in subcommands(&help) {
@@ -77,8 +77,7 @@ fn subcommands(help: &str) -> Vec<String> {
     names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
-fn output(workspace: &Workspace, arguments: &[&str]) -> Result<String, String> {
-    let mut command = workspace.cargo(arguments);
+fn output(command: &mut Command) -> Result<String, String> {
     // the width of help pages must not depend on who runs this
     command.env("COLUMNS", "100").env_remove("CLICOLOR_FORCE");
     let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;

@@ -9,6 +9,7 @@ use crate::workspace::{self, Workspace};
 
 /// The crate whose tests need network namespaces and the real program.
 const NETNS_CRATE: &str = "minimesh-tests";
+const NETNS_FOLDER: &str = "tests/tests";
 
 /// Which tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,14 +64,32 @@ fn netns(workspace: &Workspace, report: &mut Report) {
     }
     let build = ["build", "--release", "--bin", "minimesh"];
     report.step("netns: build minimesh", || Outcome::of(workspace::passes(&mut workspace.cargo(&build))));
-    let tests = ["test", "--release", "--package", NETNS_CRATE, "--no-fail-fast"];
+    // the whole workspace is named, and not the one crate: dependencies then have the features that they have in the unit
+    // layer, and are not compiled again
+    let names = match test_names(workspace) {
+        Ok(names) => names,
+        Err(error) => return report.step("netns: tests", || Outcome::of(Err(error))),
+    };
+    let mut tests = vec!["test", "--workspace", "--no-fail-fast"];
+    tests.extend(names.iter().flat_map(|name| ["--test", name]));
     report.step("netns: build tests", || Outcome::of(workspace::passes(workspace.cargo(&tests).arg("--no-run"))));
     report.step("netns: run", || {
         let mut command = workspace.cargo(&tests);
         // one world at a time: each has its own processes for two cores
         command.args(["--", "--test-threads", "1", "--nocapture"]);
+        command.env("MINIMESH_BINARY", workspace.target.join("release/minimesh"));
         counted(command)
     });
+}
+
+/// The files of the netns crate's tests folder. Their names are not used by other crates: see above.
+fn test_names(workspace: &Workspace) -> Result<Vec<String>, String> {
+    let entries =
+        std::fs::read_dir(workspace.root.join(NETNS_FOLDER)).map_err(|error| format!("{NETNS_FOLDER}: {error}"))?;
+    let name = |path: std::path::PathBuf| path.file_name()?.to_str()?.strip_suffix(".rs").map(str::to_owned);
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| name(entry.path())).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// Runs tests, shows what they say, and adds up the lines in which each test binary sums up itself.

@@ -8,6 +8,7 @@ use serde_json::Value;
 /// Where it is, and which crate depends on which.
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
+    pub(crate) target: PathBuf,
     pub(crate) packages: Vec<Package>,
 }
 
@@ -25,9 +26,11 @@ impl Workspace {
         let output = command.output().map_err(|error| format!("cannot run cargo metadata: {error}"))?;
         let metadata: Value =
             serde_json::from_slice(&output.stdout).map_err(|error| format!("cannot read cargo metadata: {error}"))?;
-        let root = metadata["workspace_root"].as_str().ok_or("cargo metadata names no workspace")?;
+        let path =
+            |key: &str| metadata[key].as_str().map(PathBuf::from).ok_or_else(|| format!("no {key} in cargo metadata"));
         Ok(Workspace {
-            root: PathBuf::from(root),
+            root: path("workspace_root")?,
+            target: path("target_directory")?,
             packages: metadata["packages"].as_array().into_iter().flatten().map(package).collect(),
         })
     }
