@@ -34,6 +34,12 @@ impl Outcome {
         }
     }
 
+    /// A step that must work before others can, and is no test itself.
+    pub(crate) fn preparation(result: Result<(), String>) -> Outcome {
+        let passed = 0;
+        Outcome { passed, ..Outcome::of(result) }
+    }
+
     pub(crate) fn skipped(why: impl Into<String>) -> Outcome {
         Outcome { passed: 0, failed: 0, skipped: 1, note: why.into() }
     }

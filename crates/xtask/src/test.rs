@@ -54,7 +54,7 @@ pub(crate) fn run(workspace: &Workspace, layers: &[Layer], report: &mut Report) 
 
 fn unit(workspace: &Workspace, report: &mut Report) {
     let all = ["test", "--workspace", "--exclude", NETNS_CRATE, "--no-fail-fast"];
-    report.step("unit: build", || Outcome::of(workspace::passes(workspace.cargo(&all).arg("--no-run"))));
+    report.step("unit: build", || Outcome::preparation(workspace::passes(workspace.cargo(&all).arg("--no-run"))));
     report.step("unit: run", || counted(workspace.cargo(&all)));
 }
 
@@ -63,7 +63,7 @@ fn netns(workspace: &Workspace, report: &mut Report) {
         return report.step("netns", || Outcome::skipped(why));
     }
     let build = ["build", "--release", "--bin", "minimesh"];
-    report.step("netns: build minimesh", || Outcome::of(workspace::passes(&mut workspace.cargo(&build))));
+    report.step("netns: build minimesh", || Outcome::preparation(workspace::passes(&mut workspace.cargo(&build))));
     // the whole workspace is named, and not the one crate: dependencies then have the features that they have in the unit
     // layer, and are not compiled again
     let names = match test_names(workspace) {
@@ -72,7 +72,9 @@ fn netns(workspace: &Workspace, report: &mut Report) {
     };
     let mut tests = vec!["test", "--workspace", "--no-fail-fast"];
     tests.extend(names.iter().flat_map(|name| ["--test", name]));
-    report.step("netns: build tests", || Outcome::of(workspace::passes(workspace.cargo(&tests).arg("--no-run"))));
+    report.step("netns: build tests", || {
+        Outcome::preparation(workspace::passes(workspace.cargo(&tests).arg("--no-run")))
+    });
     report.step("netns: run", || {
         let mut command = workspace.cargo(&tests);
         // one world at a time: each has its own processes for two cores
