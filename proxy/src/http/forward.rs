@@ -14,6 +14,7 @@ use super::h1::{
     Transfer,
 };
 use crate::error::{Error, Kind, Retry, Side};
+use crate::metrics::Classification;
 
 /// What happens to the heads on their way.
 pub(crate) struct Passage<'a> {
@@ -61,6 +62,17 @@ pub(crate) struct Failed {
     pub(crate) answered: Option<u16>,
     /// Nothing was consumed that a repetition would need.
     pub(crate) repeatable: bool,
+}
+
+impl Failed {
+    /// What a response that was not passed on whole counts as. A client that leaves before it has read everything is no failure
+    /// of the server's.
+    pub(crate) fn class_of(&self, status: u16) -> Classification {
+        match self.error.kind {
+            Kind::ClientClosed if status < 500 => Classification::Success,
+            _ => Classification::Failure,
+        }
+    }
 }
 
 /// Takes the request at the front of `down.buffer` to `up` and its response back.

@@ -204,9 +204,10 @@ impl Client<'_> {
             worker.cells.refused(Refusal::PolicyDenied);
         }
         let status = failed.answered.unwrap_or(row.status);
-        let class = match status >= 500 || failed.answered.is_some() {
-            true => Classification::Failure,
-            false => Classification::Success,
+        let class = match failed.answered {
+            Some(status) => failed.class_of(status),
+            None if status >= 500 => Classification::Failure,
+            None => Classification::Success,
         };
         cells.response(status, class, began.elapsed(), Default::default());
         if failed.answered.is_some() || failed.error.kind == Kind::ClientClosed {

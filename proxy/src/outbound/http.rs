@@ -176,7 +176,7 @@ impl Client<'_> {
                     let cells = endpoint.http_cells(worker);
                     let status = failed.answered.unwrap_or_default();
                     cells.request();
-                    cells.response(status, Classification::Failure, began.elapsed(), Default::default());
+                    cells.response(status, failed.class_of(status), began.elapsed(), Default::default());
                 }
                 Err(Failed { error: failed.error.at(endpoint.address), ..failed })
             }
