@@ -4,7 +4,7 @@
 //! model type, which checks everything and answers [`Invalid`] with the path of the offending field, and a `From` out of it,
 //! which cannot fail. Rules (mesh.proto's head): what this version does not understand becomes `HttpMatch::Unsupported` in a
 //! match, `Filter::Unsupported` in a filter, `DefaultPolicy::Deny` in a policy, and [`Invalid`] everywhere else; only hints
-//! are dropped. A conversion never panics, never does input or output, and never keeps more than the bounds in [`field`].
+//! are dropped. A conversion never panics, never does input or output, and never keeps more than the bounds in `field`.
 //!
 //! A *new field* in a message that exists (protobuf drops it unseen) must therefore come with a word in `Hello.features`:
 //! what a proxy did not announce is not sent to it.

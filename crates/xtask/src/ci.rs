@@ -20,7 +20,11 @@ pub(crate) fn run(workspace: &Workspace, tests: Tests, report: &mut Report) {
     };
     cargo("format", &["fmt", "--all", "--check"], &[]);
     cargo("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"], &[]);
-    cargo("rustdoc", &["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "--deny warnings")]);
+    cargo(
+        "rustdoc",
+        &["doc", "--workspace", "--no-deps", "--quiet", "--keep-going"],
+        &[("RUSTDOCFLAGS", "--deny warnings")],
+    );
     checks::run(workspace, report);
     if tests == Tests::Run {
         test::run(workspace, test::Layer::ALL, report);
