@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use minimesh_api::model::{BackendRef, Direction};
+use minimesh_api::model::Direction;
 use minimesh_balance::Outcome;
 use minimesh_identity::Alpn;
-use minimesh_route::{Filters, HeaderEdits, RequestView, Selection};
+use minimesh_route::RequestView;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
-use super::backend::{Backend, Tried};
+use super::backend::Tried;
+use super::choose::{Choice, Load, choose};
 use super::endpoint::{Endpoint, Upstream};
 use super::target::{Plan, Target};
 use super::{count, tcp};
@@ -43,29 +44,6 @@ enum After {
     /// The connection has become a tunnel.
     Tunnel(Upstream),
 }
-
-/// Where a request goes, decided before anything is done.
-struct Choice<'p> {
-    backend: Source<'p>,
-    filters: &'p Filters,
-    /// When the request's head was complete.
-    began: Instant,
-    /// Of the whole request.
-    deadline: Option<Instant>,
-    /// Of one attempt.
-    attempt: Option<Duration>,
-}
-
-/// Who may be asked.
-enum Source<'p> {
-    One(&'p Rc<Endpoint>),
-    Service(&'p Rc<Backend>),
-}
-
-static NO_FILTERS: Filters = Filters {
-    request: HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() },
-    response: HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() },
-};
 
 /// Serves one connection of the application.
 pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
@@ -106,7 +84,13 @@ impl Client<'_> {
     async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
         let worker = self.worker;
         let plan = self.target.plan(worker).await.map_err(untouched)?;
-        let choice = choose(worker, &plan, head, self.conn.buffer.bytes(), began).map_err(untouched)?;
+        let choice = {
+            let bytes = self.conn.buffer.bytes();
+            let (path, query) = head.path_and_query(bytes);
+            let lines = Lines::new(&bytes[..head.len]);
+            let request = RequestView { method: head.method_name(bytes), path, query, headers: &lines };
+            choose(worker, &plan, &request, began).map_err(untouched)?
+        };
         let mut tried = Tried::default();
         loop {
             let endpoint = choice.backend.pick(worker, &tried).await.map_err(untouched)?;
@@ -230,69 +214,6 @@ impl Client<'_> {
     }
 }
 
-impl Choice<'_> {
-    fn attempt_deadline(&self) -> Option<Instant> {
-        let attempt = self.attempt.map(|limit| Instant::now() + limit);
-        match (self.deadline, attempt) {
-            (Some(all), Some(one)) => Some(all.min(one)),
-            (all, one) => all.or(one),
-        }
-    }
-}
-
-impl Source<'_> {
-    async fn pick(&self, worker: &Worker, tried: &Tried) -> Result<Rc<Endpoint>, Error> {
-        match self {
-            Source::One(endpoint) => Ok(Rc::clone(endpoint)),
-            Source::Service(backend) => backend.pick(worker, tried).await,
-        }
-    }
-
-    fn has_other(&self, worker: &Worker, endpoint: &Endpoint) -> bool {
-        match self {
-            Source::One(_) => false,
-            Source::Service(backend) => backend.has_other(worker, endpoint),
-        }
-    }
-}
-
-/// Route, rule, backend.
-fn choose<'p>(
-    worker: &Worker,
-    plan: &'p Plan,
-    head: &RequestHead,
-    bytes: &[u8],
-    began: Instant,
-) -> Result<Choice<'p>, Error> {
-    let unrouted = |backend| Choice { backend, filters: &NO_FILTERS, began, deadline: None, attempt: None };
-    let service = match plan {
-        Plan::Endpoint(endpoint) | Plan::Passthrough(endpoint) => return Ok(unrouted(Source::One(endpoint))),
-        Plan::Service(service) if service.routes.is_empty() => return Ok(unrouted(Source::Service(&service.own))),
-        Plan::Service(service) => service,
-    };
-    let (path, query) = head.path_and_query(bytes);
-    let lines = Lines::new(&bytes[..head.len]);
-    let request = RequestView { method: head.method_name(bytes), path, query, headers: &lines };
-    let rule = match service.routes.select(&request) {
-        Selection::DefaultBackend => return Ok(unrouted(Source::Service(&service.own))),
-        Selection::NoMatch => return Err(Error::new(Kind::NoRoute, Side::Internal)),
-        Selection::Unsupported(_) => return Err(Error::new(Kind::UnsupportedByProxy, Side::Internal)),
-        Selection::Rule(rule) => rule,
-    };
-    let random = worker.random.borrow_mut().next_u64();
-    let share = rule.pick_backend(random).ok_or(Error::new(Kind::NoBackend, Side::Internal))?;
-    let (BackendRef::Service(_), Some(Some(backend))) = (&share.reference, service.backends.get(share.index)) else {
-        return Err(Error::new(Kind::UnresolvedBackend, Side::Internal));
-    };
-    Ok(Choice {
-        backend: Source::Service(backend),
-        filters: &share.filters,
-        began,
-        deadline: rule.timeouts.request.map(|limit| began + limit),
-        attempt: rule.timeouts.backend_request,
-    })
-}
-
 /// A new connection for a request; the wait is counted apart from the time that the proxy takes itself.
 async fn dial(worker: &Worker, endpoint: &Endpoint, deadline: Option<Instant>) -> Result<(Upstream, Duration), Error> {
     let began = Instant::now();
@@ -332,27 +253,6 @@ fn record(cells: &Arc<EdgeCells>, forwarded: &Forwarded, began: Instant) {
 
 fn outcome(status: u16) -> Outcome {
     if status >= 500 { Outcome::Failure } else { Outcome::Success }
-}
-
-/// Counts in the endpoint's load while it lives.
-struct Load<'a> {
-    endpoint: &'a Endpoint,
-    /// When there was a connection: how long a handshake takes says nothing of how fast requests are answered.
-    began: Instant,
-    outcome: Outcome,
-}
-
-impl<'a> Load<'a> {
-    fn new(endpoint: &'a Endpoint) -> Load<'a> {
-        endpoint.slot.start();
-        Load { endpoint, began: Instant::now(), outcome: Outcome::Aborted }
-    }
-}
-
-impl Drop for Load<'_> {
-    fn drop(&mut self) {
-        self.endpoint.slot.finish(self.began.into_std(), Instant::now().into_std(), self.outcome);
-    }
 }
 
 /// Answers a request that cannot be served, on a connection that cannot go on.

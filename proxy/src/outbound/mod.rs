@@ -1,9 +1,10 @@
 //! Connections of the application, on their way out.
 //!
 //! `serve` is the life of one of them. `http` is the life of one request, `tcp` carries everything else, `sniff` finds out
-//! which; `target`, `backend` and `endpoint` are what this worker knows of the other side.
+//! which; `choose` decides where a request goes; `target`, `backend` and `endpoint` are what this worker knows of the other side.
 
 mod backend;
+mod choose;
 mod endpoint;
 mod http;
 mod sniff;
