@@ -132,6 +132,7 @@ fn describe(control: &Control, handle: &ControlHandle) -> Value {
             "pod": &*workload.workload.pod,
             "draining": workload.draining,
             "cluster_networks": networks,
+            "node_ips": workload.node_ips,
         })
     });
     // Versions are hashes of 64 bits; JSON's readers keep 53.

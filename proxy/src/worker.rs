@@ -291,6 +291,12 @@ impl Worker {
         }
     }
 
+    /// Whether an address is the pod's own node's. False while the control plane has not said where that is.
+    pub(crate) fn is_node(&self, address: std::net::IpAddr) -> bool {
+        let mut workload = self.workload.borrow_mut();
+        workload.get().known().is_some_and(|workload| workload.node_ips.contains(&address))
+    }
+
     /// A connection was accepted: it goes to the least loaded worker.
     fn take(self: &Rc<Self>, tcp: TcpStream, peer: SocketAddr, direction: Direction) {
         let open = |desk: &Desk| desk.open.load(Ordering::Relaxed);

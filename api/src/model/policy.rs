@@ -1,5 +1,7 @@
 //! What a proxy is told about itself: inbound policy, its workload, whom to trust.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::{Protocol, WorkloadRef};
@@ -39,6 +41,8 @@ pub struct Workload {
     pub draining: bool,
     /// Addresses inside the cluster.
     pub cluster_networks: Vec<IpNet>,
+    /// Addresses of the pod's node: for metrics alone.
+    pub node_ips: Vec<IpAddr>,
 }
 
 /// The roots that verify peers. Never empty.

@@ -33,6 +33,11 @@ pub enum Security {
     Verified(Arc<str>),
 }
 
+impl Security {
+    /// `no_tls_reason` of plaintext that came from the server's own node.
+    pub const NODE: &'static str = "node";
+}
+
 /// One row of the mesh as one proxy sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EdgeKey {

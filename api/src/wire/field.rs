@@ -32,6 +32,8 @@ pub(super) const TOKEN_FILE_BYTES: usize = 16 * 1024;
 pub(super) const EDGES: usize = 10_000;
 /// Networks of one cluster.
 pub(super) const NETWORKS: usize = 256;
+/// Addresses of one node: one per family and interface at most.
+pub(super) const NODE_IPS: usize = 16;
 /// Words in `Hello.features`.
 pub(super) const FEATURES: usize = 256;
 /// A weight: Gateway API's bound.

@@ -47,6 +47,8 @@ impl TryFrom<grpc::Workload> for Workload {
             workload: field::convert(value.workload, "workload")?,
             draining: value.draining,
             cluster_networks: networks.collect::<Result<_, _>>()?,
+            // a hint: what cannot be read names nobody
+            node_ips: value.node_ips.iter().filter_map(|ip| field::ip(ip, "").ok()).take(field::NODE_IPS).collect(),
         })
     }
 }
@@ -61,6 +63,7 @@ impl From<&Workload> for grpc::Workload {
             workload: Some((&value.workload).into()),
             draining: value.draining,
             cluster_networks: value.cluster_networks.iter().map(cidr).collect(),
+            node_ips: value.node_ips.iter().map(|ip| field::ip_bytes(*ip)).collect(),
         }
     }
 }

@@ -87,6 +87,7 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ("watch_response_target_service", target(Target::Service(service_target()))),
         ("watch_response_trust", update(ResourceKey::Trust, State::Trust(trust()))),
         ("watch_response_workload", update(ResourceKey::Workload, State::Workload(own_workload()))),
+        ("watch_response_workload_on_node", update(ResourceKey::Workload, State::Workload(workload_on_node()))),
     ]
 }
 
@@ -157,7 +158,18 @@ pub(crate) fn trust() -> TrustBundle {
 
 pub(crate) fn own_workload() -> Workload {
     let networks = ["10.42.0.0/16", "fd00::/48"].map(|network| network.parse().expect("a network"));
-    Workload { workload: workload("front-end"), draining: true, cluster_networks: networks.to_vec() }
+    Workload {
+        workload: workload("front-end"),
+        draining: true,
+        cluster_networks: networks.to_vec(),
+        node_ips: Vec::new(),
+    }
+}
+
+/// As control planes say it since they tell of nodes.
+pub(crate) fn workload_on_node() -> Workload {
+    let node_ips = ["192.0.2.10", "2001:db8::10"].map(|ip| ip.parse().expect("an address"));
+    Workload { node_ips: node_ips.to_vec(), ..own_workload() }
 }
 
 pub(crate) fn all_endpoints() -> Vec<Endpoint> {

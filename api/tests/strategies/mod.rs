@@ -181,11 +181,10 @@ pub(crate) fn workload() -> impl Strategy<Value = Workload> {
     });
     // A cut IPv6 address may become an IPv4-mapped one, which cannot travel.
     let network = network.prop_filter("mapped", |network| network.network().to_canonical() == network.network());
-    (workload_ref(), any::<bool>(), vec(network, 0..4)).prop_map(|(workload, draining, cluster_networks)| Workload {
-        workload,
-        draining,
-        cluster_networks,
-    })
+    let node_ips = vec(address().prop_map(|address| address.ip()), 0..3);
+    (workload_ref(), any::<bool>(), vec(network, 0..4), node_ips).prop_map(
+        |(workload, draining, cluster_networks, node_ips)| Workload { workload, draining, cluster_networks, node_ips },
+    )
 }
 
 pub(crate) fn trust() -> impl Strategy<Value = TrustBundle> {

@@ -31,7 +31,10 @@ enum Output {
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let mut edges = merge::edges(&self.asking.ask()?);
+        let rows = self.asking.ask()?;
+        let mut asked_by_nodes = merge::asked_by_nodes(&rows);
+        asked_by_nodes.retain(|workload| self.asking.wants(Some(&workload.namespace)));
+        let mut edges = merge::edges(&rows);
         edges.retain(|edge| {
             self.asking.wants(edge.source.namespace()) || self.asking.wants(edge.destination.namespace())
         });
@@ -43,7 +46,11 @@ impl Args {
                 )
             }
             Output::Table => print_lines(&view::edge_table(&edges, style())),
-            Output::Wide => print_lines(&view::wide_edge_table(&edges, style())),
+            Output::Wide => {
+                let mut lines = view::wide_edge_table(&edges, style());
+                lines.extend(view::node_line(&asked_by_nodes));
+                print_lines(&lines)
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{
     Error, LiveOptions, Output, Source, Verdict,
-    merge::{self, Edge, Secured},
+    merge::{self, Edge, Secured, Workload},
     screen::Screen,
     table::{Paint, Style},
     view,
@@ -29,7 +29,8 @@ pub(crate) async fn live(
         Output::Table => Screen::of_stdout(),
         Output::Json | Output::Plain => Screen::plain(),
     };
-    let mut view = Live { header: options.header, edges: Vec::new(), probed: 0, trouble: None, answered: false };
+    let mut view =
+        Live { header: options.header, edges: Vec::new(), asked_by_nodes: Vec::new(), trouble: None, answered: false };
     let mut before = None;
     let mut ticks = interval(options.refresh);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,8 +102,7 @@ fn conclude(screen: &mut Screen, view: &Live, output: Output, verdict: &Verdict,
 struct Live {
     header: Vec<String>,
     edges: Vec<Edge>,
-    /// Workloads that a node probes in plaintext.
-    probed: usize,
+    asked_by_nodes: Vec<Workload>,
     trouble: Option<String>,
     answered: bool,
 }
@@ -112,7 +112,7 @@ impl Live {
         match answer {
             Ok(rows) => {
                 (self.edges, self.trouble, self.answered) = (merge::edges(&rows), None, true);
-                self.probed = merge::probed(&rows).len();
+                self.asked_by_nodes = merge::asked_by_nodes(&rows);
             }
             Err(error) => self.trouble = Some(error.to_string()),
         }
@@ -158,6 +158,7 @@ impl Live {
             Secured::NotYet(_) | Secured::Yes => None,
         });
         lines.extend(reasons.map(|reason| style.paint(&style.cut(&reason), Paint::Red)));
+        lines.extend(view::node_line(&self.asked_by_nodes).map(|line| style.paint(&style.cut(&line), Paint::Dim)));
         let trouble =
             self.trouble.iter().map(|trouble| style.paint(&style.cut(&format!("stale: {trouble}")), Paint::Red));
         lines.extend(trouble);
@@ -204,7 +205,7 @@ const LAST_ATTEMPTS: usize = 6;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::testing::{inbound, outbound};
+    use crate::stats::testing::{inbound, outbound, probe};
 
     fn edges() -> Vec<Edge> {
         merge::edges(&[outbound("front-end", "carts"), inbound("carts", "front-end"), outbound("front-end", "user")])
@@ -214,7 +215,7 @@ mod tests {
         Live {
             header: vec!["The shop: http://127.0.0.1:8079/".into()],
             edges,
-            probed: 2,
+            asked_by_nodes: merge::asked_by_nodes(&[probe("carts"), probe("user")]),
             trouble: None,
             answered: true,
         }
@@ -278,6 +279,8 @@ mod tests {
         assert_eq!(lines[0], "The shop: http://127.0.0.1:8079/");
         assert_eq!(lines[1], "5 s: 1 of 2 edges secured, now:");
         assert!(lines.iter().any(|line| line == "not secured: front-end -> user: user did not report"), "{lines:#?}");
+        let probed = "in plaintext from their own nodes, which is no edge (probes): carts, user";
+        assert!(lines.iter().any(|line| line == probed), "{lines:#?}");
         assert!(lines.iter().any(|line| line.starts_with("stale: ")), "{lines:#?}");
     }
 }

@@ -4,8 +4,9 @@
 //! identity, and the server's proxy names the client's. What only one side says is not secured, and the reason is kept.
 //! Numbers of an edge are the client's; the server's are used where the client's proxy said nothing.
 //!
-//! A server cannot name a client without identity. Such traffic is an edge from `unknown`, and not secured, unless it looks
-//! like a node's readiness probes: those are no edge between workloads, and are told apart as [`probed`].
+//! A server cannot name a client without identity. Such traffic is an edge from `unknown`, and not secured, however little it
+//! is. What came from the address of the pod's own node, as a kubelet's probes do, is no edge between workloads: the server's
+//! proxy says so, and it is told apart as [`asked_by_nodes`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -174,7 +175,7 @@ pub(crate) struct Served {
 pub(crate) fn edges(rows: &[ReportedEdge]) -> Vec<Edge> {
     let names = Names::of(rows);
     let mut pairs: BTreeMap<(Party, Party, EdgeProtocol), Pair<'_>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| carried_anything(row) && !stays_in_pod(row) && !is_probe(row)) {
+    for row in rows.iter().filter(|row| carried_anything(row) && !stays_in_pod(row) && !is_from_node(row)) {
         let own = Party::Workload((&row.reporter).into());
         let protocol = row.edge.key.protocol;
         match row.edge.key.direction {
@@ -193,11 +194,11 @@ pub(crate) fn edges(rows: &[ReportedEdge]) -> Vec<Edge> {
         .collect()
 }
 
-/// Workloads that clients without identity asked in plaintext, no more than a node's probes would, ordered.
-pub(crate) fn probed(rows: &[ReportedEdge]) -> Vec<Workload> {
-    let probed: BTreeSet<Workload> =
-        rows.iter().filter(|row| carried_anything(row) && is_probe(row)).map(|row| (&row.reporter).into()).collect();
-    probed.into_iter().collect()
+/// Workloads that their own nodes asked in plaintext, ordered: probes, and whatever runs on a node's network.
+pub(crate) fn asked_by_nodes(rows: &[ReportedEdge]) -> Vec<Workload> {
+    let asked = rows.iter().filter(|row| carried_anything(row) && is_from_node(row));
+    let asked: BTreeSet<Workload> = asked.map(|row| (&row.reporter).into()).collect();
+    asked.into_iter().collect()
 }
 
 /// Merges reports into workloads, or into pods, with what their own proxies counted inbound.
@@ -206,7 +207,7 @@ pub(crate) fn served(rows: &[ReportedEdge], by_pod: bool) -> Vec<Served> {
     let key = |reference: &WorkloadRef| (Workload::from(reference), by_pod.then(|| reference.pod.clone()));
     for row in rows.iter().filter(|row| row.age <= STALE) {
         let pods = all.entry(key(&row.reporter)).or_default();
-        if row.edge.key.direction == Direction::Inbound && !stays_in_pod(row) && !is_probe(row) {
+        if row.edge.key.direction == Direction::Inbound && !stays_in_pod(row) && !is_from_node(row) {
             pods.numbers.add(row);
         }
         pods.reporting.insert(row.reporter.pod.clone());
@@ -394,14 +395,9 @@ fn fold_verdict_connections(pairs: &mut BTreeMap<(Party, Party, EdgeProtocol), P
     }
 }
 
-/// What a kubelet does to a port: connects and says nothing, or asks in plain HTTP, at most once a second. Reports do not say
-/// from where a client without identity came, so this is as much as can be told; whoever does more is an edge.
-fn is_probe(row: &ReportedEdge) -> bool {
-    let edge = &row.edge;
-    let asks_seldom = edge.requests as f64 <= FIRST_PROBES + PROBES_PER_SECOND * row.over.as_secs_f64();
-    let says_nothing = edge.key.protocol == EdgeProtocol::Tcp && edge.bytes_read == 0;
-    let is_unnamed = edge.key.direction == Direction::Inbound && matches!(edge.key.security, Security::None(_));
-    is_unnamed && (says_nothing || (edge.key.protocol == EdgeProtocol::Http && asks_seldom))
+/// The server's proxy saw plaintext from its own node's address.
+fn is_from_node(row: &ReportedEdge) -> bool {
+    matches!(&row.edge.key.security, Security::None(reason) if &**reason == Security::NODE)
 }
 
 fn is_verified(row: &ReportedEdge) -> bool {
@@ -418,10 +414,6 @@ fn stays_in_pod(row: &ReportedEdge) -> bool {
     matches!(&row.edge.key.security, Security::None(reason) if &**reason == "loopback")
 }
 
-/// A kubelet's shortest period is a second; connection and report do not fall together to the millisecond.
-const PROBES_PER_SECOND: f64 = 1.2;
-/// Until a container is ready, it may be asked more often: the demo's node does so four times a second.
-const FIRST_PROBES: f64 = 20.0;
 /// Proxies report every 5 s: after two and a bit, whoever has not reported does not.
 const YOUNG: Duration = Duration::from_secs(13);
 /// Proxies report every few seconds; one that was silent this long is gone.

@@ -43,6 +43,13 @@ pub(crate) fn inbound(server: &str, client: &str) -> ReportedEdge {
     row(server, key)
 }
 
+/// `server` was asked in plaintext by its own node.
+pub(crate) fn probe(server: &str) -> ReportedEdge {
+    let mut row = inbound(server, "node");
+    row.edge.key.security = Security::None(Security::NODE.into());
+    row
+}
+
 /// The same over plain TCP: no requests, no latencies.
 pub(crate) fn tcp(mut row: ReportedEdge) -> ReportedEdge {
     row.edge.key.protocol = EdgeProtocol::Tcp;

@@ -4,7 +4,7 @@ use minimesh_api::model::EdgeProtocol;
 use serde::Serialize;
 
 use super::{
-    merge::{Edge, Numbers, Party, Secured, Served},
+    merge::{Edge, Numbers, Party, Secured, Served, Workload},
     table::{Align, Cell, Column, NOTHING, Paint, Style, bytes, milliseconds, percentage, rate, render},
 };
 
@@ -30,6 +30,13 @@ pub(crate) fn wide_edge_table(edges: &[Edge], style: Style) -> Vec<String> {
         .collect();
     let more = ["CLIENT_ID", "SERVER_ID", "WHY_NOT"].map(|name| Column { name, align: Align::Left, expendable: 0 });
     render(&[EDGE_COLUMNS, &more].concat(), &rows, style)
+}
+
+/// What is no edge between workloads, and plaintext all the same.
+pub(crate) fn node_line(workloads: &[Workload]) -> Option<String> {
+    let names: Vec<&str> = workloads.iter().map(|workload| &*workload.name).collect();
+    let line = || format!("in plaintext from their own nodes, which is no edge (probes): {}", names.join(", "));
+    (!names.is_empty()).then(line)
 }
 
 /// `{"edges":[…]}`, exactly the fields that the issue of this project names.

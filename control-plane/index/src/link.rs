@@ -117,6 +117,7 @@ impl Index {
             workload: pod.workload.clone(),
             draining: pod.draining,
             cluster_networks: self.settings.cluster_networks.clone(),
+            node_ips: pod.node_ips.clone(),
         })
     }
 

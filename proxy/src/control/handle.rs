@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use minimesh_api::model::{
-    BackendKey, Endpoint, Endpoints, PassthroughReason, PortPolicy, Protocol, ResourceKey, Workload,
+    BackendKey, Endpoint, Endpoints, PassthroughReason, PortPolicy, Protocol, ResourceKey, Workload, WorkloadRef,
 };
 use minimesh_identity::Credentials;
 use minimesh_route::RouteTable;
@@ -209,10 +209,12 @@ impl ControlHandle {
         (handle, ControlEnds { requests, workload, credentials })
     }
 
-    /// A handle without a control thread: whoever holds the [`FakeControl`] pushes the states.
+    /// A handle without a control thread: whoever holds the [`FakeControl`] pushes the states. The pod's own workload is
+    /// known from the start.
     pub fn fake(metrics: Arc<Metrics>, bootstrap_networks: Vec<IpNet>) -> (FakeControl, ControlHandle) {
         let resources = Arc::new(FakeResources::default());
-        let (workload, workload_receiver) = watch::channel(State::Pending);
+        let own = FakeControl::own_workload(bootstrap_networks.clone());
+        let (workload, workload_receiver) = watch::channel(State::Known(Arc::new(own)));
         let (credentials, credentials_receiver) = watch::channel(None);
         let handle = ControlHandle {
             source: Source::Fake(resources.clone()),
@@ -234,6 +236,13 @@ pub struct FakeControl {
 }
 
 impl FakeControl {
+    /// What a handle says of its pod before anything is pushed.
+    pub fn own_workload(cluster_networks: Vec<IpNet>) -> Workload {
+        let own = || Arc::from("fake");
+        let workload = WorkloadRef { namespace: own(), kind: "Pod".into(), name: own(), pod: own() };
+        Workload { workload, draining: false, cluster_networks, node_ips: Vec::new() }
+    }
+
     /// Publishes what stands behind an address.
     pub fn target(&self, address: SocketAddr, snapshot: TargetSnapshot) {
         self.resources.publish(&ResourceKey::Target(address), |publisher| {

@@ -4,29 +4,24 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use minimesh_api::model::DefaultPolicy;
-use minimesh_identity::SpiffeId;
 
+use super::peer::Peer;
 use super::port::Port;
 use crate::metrics::Refusal;
 use crate::worker::Worker;
 
 /// Proof that a connection was authorised. It can be taken back: ask `holds` again before each request.
 pub(crate) struct Permit {
-    identity: Option<SpiffeId>,
+    peer: Peer,
     in_cluster: bool,
     port: Rc<Port>,
 }
 
-/// Decides about a connection from `address`, with the identity that a TLS handshake proved, if there was one.
-pub(super) fn connection(
-    worker: &Worker,
-    port: &Rc<Port>,
-    address: IpAddr,
-    identity: Option<SpiffeId>,
-) -> Result<Permit, Refusal> {
+/// Decides about a connection of `peer` from `address`.
+pub(super) fn connection(worker: &Worker, port: &Rc<Port>, address: IpAddr, peer: &Peer) -> Result<Permit, Refusal> {
     let in_cluster = worker.in_cluster(address.to_canonical());
-    decide(port.policy(worker), identity.is_some(), in_cluster)?;
-    Ok(Permit { identity, in_cluster, port: Rc::clone(port) })
+    decide(port.policy(worker), peer.identity().is_some(), in_cluster)?;
+    Ok(Permit { peer: peer.clone(), in_cluster, port: Rc::clone(port) })
 }
 
 /// Whether plaintext from `address` would be let in.
@@ -36,8 +31,8 @@ pub(super) fn allows_plaintext(worker: &Worker, port: &Port, address: IpAddr) ->
 
 impl Permit {
     /// Who the peer is.
-    pub(super) fn identity(&self) -> Option<&SpiffeId> {
-        self.identity.as_ref()
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Where it may go.
@@ -47,7 +42,7 @@ impl Permit {
 
     /// Whether the policy in force still lets the peer in.
     pub(super) fn holds(&self, worker: &Worker) -> bool {
-        decide(self.port.policy(worker), self.identity.is_some(), self.in_cluster).is_ok()
+        decide(self.port.policy(worker), self.peer.identity().is_some(), self.in_cluster).is_ok()
     }
 }
 

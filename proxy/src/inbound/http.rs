@@ -12,6 +12,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
 use super::authorize::Permit;
+use super::peer::Peer;
 use super::port::Port;
 use super::{count, tcp};
 use crate::error::{Answer, Error, Kind, Side, render};
@@ -66,10 +67,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         worker,
         permit: &permit,
         conn,
-        client_id: permit.identity().map(|id| format!("l5d-client-id: {id}\r\n").into_bytes()).unwrap_or_default(),
+        client_id: client_id(permit.peer()),
         judged: worker.generation(),
         alarm: Alarm::default(),
-        counted: Counted::new(permit.port().cells(worker, EdgeProtocol::Http, permit.identity())),
+        counted: Counted::new(permit.port().cells(worker, EdgeProtocol::Http, permit.peer())),
     };
     let parting = || worker.closing.get() || worker.leaving.get();
     let mut parted = false;
@@ -81,7 +82,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         };
         let head = match next {
             Next::Request(head) => head,
-            Next::Idle if !parted && parting() && permit.identity().is_some() => {
+            Next::Idle if !parted && parting() && permit.peer().identity().is_some() => {
                 parted = true;
                 match client.conn.stream.send(GOODBYE).await {
                     Ok(()) => continue,
@@ -111,9 +112,9 @@ async fn last_request(worker: &Worker, conn: &mut Conn, end_idle: impl Fn() -> b
 }
 
 /// Tells a peer that is not let in.
-pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, mut conn: Conn, refusal: Refusal) {
+pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, mut conn: Conn, refusal: Refusal) {
     worker.cells.refused(refusal);
-    port.cells(worker, EdgeProtocol::Http, None).denied();
+    port.cells(worker, EdgeProtocol::Http, peer).denied();
     let error = Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word()).at(port.address);
     count(worker, &error);
     let mut out = Buffer::default();
@@ -222,7 +223,7 @@ impl Client<'_> {
         let not_sent = failed.error.retry == crate::error::Retry::OtherEndpoint;
         let bytes = if failed.repeatable { &self.conn.buffer.bytes()[..head.len] } else { &[] };
         let mut answer = answer(bytes, head.method, rest.is_none());
-        answer.not_delivered = not_sent && self.permit.identity().is_some();
+        answer.not_delivered = not_sent && self.permit.peer().identity().is_some();
         let mut out = Buffer::default();
         render(failed.error.kind, answer, &mut out);
         match (self.conn.stream.send(out.bytes()).await, rest) {
@@ -247,6 +248,11 @@ impl Client<'_> {
             linger(self.conn).await;
         }
     }
+}
+
+/// What the application is told of an authenticated peer.
+fn client_id(peer: &Peer) -> Vec<u8> {
+    peer.identity().map(|id| format!("l5d-client-id: {id}\r\n").into_bytes()).unwrap_or_default()
 }
 
 fn answer(head: &[u8], method: Method, close: bool) -> Answer<'_> {

@@ -6,6 +6,7 @@
 mod authorize;
 mod first;
 mod http;
+mod peer;
 mod port;
 mod tcp;
 
@@ -29,6 +30,7 @@ use crate::outbound::log;
 use crate::worker::Worker;
 
 use first::First;
+use peer::Peer;
 use port::Port;
 pub(crate) use port::Ports;
 
@@ -69,7 +71,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr)
 }
 
 /// A connection with the mesh's TLS: handshake, identity, permit.
-async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, peer: IpAddr) {
+async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr) {
     let (conn, identity, alpn) = match terminate(worker, conn).await {
         Ok(terminated) => terminated,
         Err(error) => {
@@ -77,10 +79,11 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, peer: IpAddr) {
             return count(worker, &error);
         }
     };
-    let permit = match authorize::connection(worker, port, peer, Some(identity)) {
+    let peer = Peer::Meshed(identity);
+    let permit = match authorize::connection(worker, port, address, &peer) {
         Ok(permit) => permit,
-        Err(refusal) if alpn == Alpn::Http => return http::deny(worker, port, conn, refusal).await,
-        Err(refusal) => return deny_bytes(worker, port, conn, refusal),
+        Err(refusal) if alpn == Alpn::Http => return http::deny(worker, port, &peer, conn, refusal).await,
+        Err(refusal) => return deny_bytes(worker, port, &peer, conn, refusal),
     };
     match alpn {
         Alpn::Http => http::serve(worker, permit, conn, None).await,
@@ -89,14 +92,15 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, peer: IpAddr) {
 }
 
 /// A connection without it: as the policy says.
-async fn bare(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, peer: IpAddr, first: &First, app: Option<Conn>) {
+async fn bare(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr, first: &First, app: Option<Conn>) {
     let http = matches!(first, First::Http1) && matches!(port.protocol(), Protocol::Detect | Protocol::Http1);
-    match authorize::connection(worker, port, peer, None) {
+    let peer = Peer::without_identity(worker, address);
+    match authorize::connection(worker, port, address, &peer) {
         Ok(permit) if http => http::serve(worker, permit, conn, app).await,
         Ok(permit) => Box::pin(tcp::forward(worker, permit, conn, app)).await,
-        Err(refusal) if matches!(first, First::Http1) => http::deny(worker, port, conn, refusal).await,
-        Err(_) if matches!(first, First::ForeignTls) => deny_bytes(worker, port, conn, Refusal::ForeignTls),
-        Err(refusal) => deny_bytes(worker, port, conn, refusal),
+        Err(refusal) if matches!(first, First::Http1) => http::deny(worker, port, &peer, conn, refusal).await,
+        Err(_) if matches!(first, First::ForeignTls) => deny_bytes(worker, port, &peer, conn, Refusal::ForeignTls),
+        Err(refusal) => deny_bytes(worker, port, &peer, conn, refusal),
     }
 }
 
@@ -126,10 +130,10 @@ async fn terminate(worker: &Worker, conn: Conn) -> Result<(Conn, SpiffeId, Alpn)
 }
 
 /// Refuses what cannot be told why.
-fn deny_bytes(worker: &Worker, port: &Port, conn: Conn, refusal: Refusal) {
+fn deny_bytes(worker: &Worker, port: &Port, peer: &Peer, conn: Conn, refusal: Refusal) {
     worker.cells.refused(refusal);
     worker.cells.error(Direction::Inbound, Kind::PolicyDenied as usize);
-    port.cells(worker, EdgeProtocol::Tcp, None).denied();
+    port.cells(worker, EdgeProtocol::Tcp, peer).denied();
     debug!(reason = refusal.word(), port = port.address.port(), "refused");
     conn.stream.reset();
 }

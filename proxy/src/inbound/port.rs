@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use minimesh_api::model::{DefaultPolicy, Direction, EdgeKey, EdgeProtocol, PortPolicy, Protocol, Security};
-use minimesh_identity::SpiffeId;
+use minimesh_api::model::{DefaultPolicy, Direction, EdgeKey, EdgeProtocol, PortPolicy, Protocol};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::peer::Peer;
 use crate::control::State;
 use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
@@ -21,7 +21,7 @@ use crate::io::{Buffer, Stream};
 use crate::metrics::{Connected, EdgeCells, EdgeLabels};
 use crate::worker::Worker;
 
-/// How long the first connections to a port wait for its first policy.
+/// How long the first connections to a port wait for its first policy, and for where the node is.
 const FIRST_POLICY: Duration = Duration::from_secs(3);
 
 /// An application closes idle connections when it likes, and a FIN in flight cannot be seen: a second is short enough that
@@ -50,14 +50,14 @@ pub(crate) struct Port {
     receiver: RefCell<watch::Receiver<State<PortPolicy>>>,
     known: Cell<Option<PortPolicy>>,
     idle: RefCell<Vec<(Conn, Instant)>>,
-    peers: RefCell<Vec<Peer>>,
+    counters: RefCell<Vec<Counters>>,
     used: Cell<Instant>,
 }
 
 /// Counters of a peer, by what it speaks and who it is.
-struct Peer {
+struct Counters {
     protocol: EdgeProtocol,
-    identity: Option<SpiffeId>,
+    peer: Peer,
     cells: Arc<EdgeCells>,
 }
 
@@ -99,15 +99,21 @@ impl Ports {
 impl Port {
     async fn ask(worker: &Worker, address: SocketAddr) -> Rc<Port> {
         let mut receiver = worker.control.port(address.port()).await;
+        let mut workload = worker.control.workload();
+        let first = async {
+            // an error is the control thread's end: nothing will come
+            let _ = receiver.wait_for(|state| state.known().is_some()).await;
+            let _ = workload.wait_for(|state| state.known().is_some()).await;
+        };
         // Later connections do not wait again: until the policy comes, the proxy's default holds.
-        let _ = timeout(FIRST_POLICY, receiver.wait_for(|state| state.known().is_some())).await;
+        let _ = timeout(FIRST_POLICY, first).await;
         receiver.mark_changed();
         Rc::new(Port {
             address,
             receiver: RefCell::new(receiver),
             known: Cell::new(None),
             idle: RefCell::default(),
-            peers: RefCell::default(),
+            counters: RefCell::default(),
             used: Cell::new(Instant::now()),
         })
     }
@@ -174,29 +180,25 @@ impl Port {
     }
 
     /// Where a peer's traffic is counted.
-    pub(crate) fn cells(&self, worker: &Worker, protocol: EdgeProtocol, peer: Option<&SpiffeId>) -> Arc<EdgeCells> {
-        let mut peers = self.peers.borrow_mut();
-        if let Some(known) = peers.iter().find(|known| known.protocol == protocol && known.identity.as_ref() == peer) {
+    pub(crate) fn cells(&self, worker: &Worker, protocol: EdgeProtocol, peer: &Peer) -> Arc<EdgeCells> {
+        let mut counters = self.counters.borrow_mut();
+        if let Some(known) = counters.iter().find(|known| known.protocol == protocol && known.peer == *peer) {
             return Arc::clone(&known.cells);
         }
-        if peers.len() >= PEERS_MAX {
-            peers.retain(|peer| Arc::strong_count(&peer.cells) > 1);
+        if counters.len() >= PEERS_MAX {
+            counters.retain(|known| Arc::strong_count(&known.cells) > 1);
         }
-        let security = match peer {
-            Some(identity) => Security::Verified(identity.to_shared()),
-            None => Security::None("no_tls_from_remote".into()),
-        };
         let key = EdgeKey {
             direction: Direction::Inbound,
             protocol,
             service: None,
             peer: None,
             port: self.address.port(),
-            security,
+            security: peer.security(),
         };
         let policy = Some(self.policy(worker).into());
         let cells = worker.control.metrics().edge(key, EdgeLabels { target: Some(self.address), zone: None, policy });
-        peers.push(Peer { protocol, identity: peer.cloned(), cells: Arc::clone(&cells) });
+        counters.push(Counters { protocol, peer: peer.clone(), cells: Arc::clone(&cells) });
         cells
     }
 

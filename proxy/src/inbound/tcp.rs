@@ -25,7 +25,7 @@ pub(super) async fn forward(worker: &Rc<Worker>, permit: Permit, conn: Conn, app
             }
         },
     };
-    let cells = permit.port().cells(worker, EdgeProtocol::Tcp, permit.identity());
+    let cells = permit.port().cells(worker, EdgeProtocol::Tcp, permit.peer());
     tunnel(worker, &permit, &cells, conn, app).await;
 }
 

@@ -87,7 +87,7 @@ async fn nothing_is_lost_while_everything_changes() {
                 // the oldest is marked for deletion, leaves the list, drains; a new one has come before
                 servers.push(mesh.server("catalogue", noting(&log).await));
                 let mut old = servers.remove(0);
-                old.proxy.workload(true);
+                old.proxy.leaving();
                 mesh.endpoints(servers.iter().map(Server::endpoint).collect());
                 let drain = old.proxy.drain.take().expect("once");
                 tokio::task::spawn_local(async move {

@@ -39,7 +39,7 @@ async fn a_leaving_pod_ends_its_connections_without_losing_a_request() {
     let (mesh, server) = one_server().await;
     let mut client = mesh.connect().await;
     assert!(client.get().await.starts_with("HTTP/1.1 200 "));
-    server.proxy.workload(true);
+    server.proxy.leaving();
     for _ in 0..50 {
         assert!(client.get().await.starts_with("HTTP/1.1 200 "));
         tokio::task::yield_now().await;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use minimesh_api::model::{
     BackendKey, DefaultPolicy, Direction, EdgeReport, Endpoint, EndpointState, Endpoints, HttpRoute, PlaintextReason,
-    PortPolicy, Protocol, Transport, Workload, WorkloadRef,
+    PortPolicy, Protocol, Transport, Workload,
 };
 use minimesh_identity::authority::Authority;
 use minimesh_identity::{Credentials, Leaf, PrivateKey, SpiffeId, TicketKeys};
@@ -172,15 +172,19 @@ impl Proxy {
         (proxy, config)
     }
 
-    fn workload(&self, draining: bool) {
-        let workload = WorkloadRef {
-            namespace: "shop".into(),
-            kind: "Deployment".into(),
-            name: "catalogue".into(),
-            pod: "catalogue-0".into(),
-        };
-        let cluster_networks = vec!["10.0.0.0/8".parse().expect("network")];
-        self.control.workload(Workload { workload, draining, cluster_networks });
+    /// What control says of the proxy's own pod.
+    fn own(&self) -> Workload {
+        FakeControl::own_workload(vec!["10.0.0.0/8".parse().expect("network")])
+    }
+
+    /// The pod is marked for deletion.
+    fn leaving(&self) {
+        self.control.workload(Workload { draining: true, ..self.own() });
+    }
+
+    /// The test's clients, which all come from this machine, come from the pod's node.
+    fn on_this_node(&self) {
+        self.control.workload(Workload { node_ips: vec![std::net::Ipv4Addr::LOCALHOST.into()], ..self.own() });
     }
 
     fn edge(&self) -> EdgeReport {

@@ -3,7 +3,7 @@
 use minimesh_api::model::{BackendKey, EdgeKey, EdgeReport};
 
 use super::*;
-use crate::stats::testing::{inbound, outbound, reference, spiffe, tcp};
+use crate::stats::testing::{inbound, outbound, probe, reference, spiffe, tcp};
 
 fn edge<'e>(edges: &'e [Edge], source: &str, destination: &str) -> &'e Edge {
     let found =
@@ -92,21 +92,31 @@ fn plaintext_clients_are_an_edge_of_their_own_and_do_not_taint_others() {
 }
 
 #[test]
-fn a_nodes_probes_are_no_edges_but_are_told() {
+fn what_came_from_a_node_is_no_edge_but_is_told() {
+    let mut stranger = inbound("user", "nobody");
+    stranger.edge.key.security = Security::None("no_tls_from_remote".into());
+    let rows = [probe("carts"), tcp(probe("carts-db")), stranger];
+    assert_eq!(edges(&rows[..2]), []);
+    assert_eq!(edges(&rows).len(), 1);
+    let names: Vec<String> = asked_by_nodes(&rows).iter().map(|workload| workload.name.to_string()).collect();
+    assert_eq!(names, ["carts", "carts-db"]);
+    let carts = &served(&rows, false)[0];
+    assert_eq!((&*carts.workload.name, carts.numbers.requests), ("carts", 0));
+}
+
+#[test]
+fn a_client_without_identity_is_shown_however_quiet_it_is() {
     let mut http = inbound("carts", "nobody");
     http.edge.key.security = Security::None("no_tls_from_remote".into());
-    http.edge.requests = 10;
+    (http.edge.requests, http.total_requests) = (1, 1);
     let mut connect = tcp(inbound("carts-db", "nobody"));
     connect.edge.key.security = Security::None("no_tls_from_remote".into());
-    connect.edge.bytes_read = 0;
-    let rows = [http.clone(), connect.clone()];
-    assert_eq!(edges(&rows), []);
-    let names: Vec<String> = probed(&rows).iter().map(|workload| workload.name.to_string()).collect();
-    assert_eq!(names, ["carts", "carts-db"]);
-    // more than a probe would ask, or say
-    http.edge.requests = 45;
-    connect.edge.bytes_read = 1;
-    assert_eq!(edges(&[http, connect]).len(), 2);
+    connect.edge = EdgeReport { tcp_opened: 1, tcp_closed: 1, bytes_read: 0, bytes_written: 0, ..connect.edge };
+    let edges = edges(&[http, connect]);
+    assert_eq!(edges.len(), 2);
+    for server in ["carts", "carts-db"] {
+        assert!(matches!(edge(&edges, "unknown", server).secured, Secured::No(_)), "{server}");
+    }
 }
 
 #[test]

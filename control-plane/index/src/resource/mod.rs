@@ -28,7 +28,7 @@ pub use metadata::{Metadata, OwnerReference};
 pub use namespace::Namespace;
 pub use object::{Event, Kind, Object, ObjectKey};
 pub use pod::{
-    Container, ContainerPort, EnvVar, EnvVarSource, FieldRef, HttpGetAction, Pod, PodCondition, PodIp, PodSpec,
+    Container, ContainerPort, EnvVar, EnvVarSource, FieldRef, HostIp, HttpGetAction, Pod, PodCondition, PodIp, PodSpec,
     PodStatus, Probe, TcpSocketAction,
 };
 pub use service::{

@@ -56,6 +56,14 @@ pub struct PodStatus {
     /// The node's address.
     #[serde(rename = "hostIP", default, skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<IpAddr>,
+    /// The node's addresses, one per IP family.
+    #[serde(
+        rename = "hostIPs",
+        default,
+        deserialize_with = "absent::or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub host_ips: Vec<HostIp>,
     /// The first address.
     #[serde(rename = "podIP", default, skip_serializing_if = "Option::is_none")]
     pub pod_ip: Option<IpAddr>,
@@ -75,6 +83,13 @@ pub struct PodStatus {
 /// One address of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodIp {
+    /// The address.
+    pub ip: IpAddr,
+}
+
+/// One address of a pod's node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostIp {
     /// The address.
     pub ip: IpAddr,
 }
@@ -237,20 +252,28 @@ impl Pod {
 
     /// Addresses, without repetition. The node's for a pod with `hostNetwork`.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let mut addresses = Vec::new();
-        let listed = self.status.pod_ips.iter().map(|pod_ip| pod_ip.ip);
-        for address in self.status.pod_ip.into_iter().chain(listed) {
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-        addresses
+        distinct(self.status.pod_ip.into_iter().chain(self.status.pod_ips.iter().map(|pod_ip| pod_ip.ip)))
+    }
+
+    /// Addresses of the node that it runs on, without repetition.
+    pub fn node_addresses(&self) -> Vec<IpAddr> {
+        distinct(self.status.host_ip.into_iter().chain(self.status.host_ips.iter().map(|host_ip| host_ip.ip)))
     }
 
     /// The ServiceAccount that it runs as.
     pub fn service_account(&self) -> &str {
         if self.spec.service_account_name.is_empty() { "default" } else { &self.spec.service_account_name }
     }
+}
+
+fn distinct(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut distinct = Vec::new();
+    for address in addresses.map(|address| address.to_canonical()) {
+        if !distinct.contains(&address) {
+            distinct.push(address);
+        }
+    }
+    distinct
 }
 
 /// A port number that can be dialled.

@@ -92,8 +92,21 @@ fn workload_of_an_unknown_pod_is_unknown() {
         workload: index.pod("shop", "web").unwrap().workload,
         draining: false,
         cluster_networks: settings().cluster_networks,
+        node_ips: Vec::new(),
     };
     assert_eq!(index.workload("shop", "web"), Some(expected));
     assert_eq!(index.workload("shop", "gone"), None);
     assert_eq!(index.port("shop", "gone", 80), None);
+}
+
+#[test]
+fn a_pod_is_told_every_address_of_its_node_once() {
+    let node_ips = |status: &str| {
+        let on_node = pod("").replace("podIP:", &format!("{status}, podIP:"));
+        let ips = index(&on_node).workload("shop", "web").unwrap().node_ips;
+        ips.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(node_ips("hostIP: 192.0.2.1"), ["192.0.2.1"]);
+    let both = "hostIP: 192.0.2.1, hostIPs: [{ ip: '::ffff:192.0.2.1' }, { ip: '2001:db8::1' }]";
+    assert_eq!(node_ips(both), ["192.0.2.1", "2001:db8::1"]);
 }
