@@ -33,21 +33,16 @@ pub struct HttpRouteSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ParentRef {
     /// Absent: `gateway.networking.k8s.io`; empty: the core group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Absent: `Gateway`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Absent: the route's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Name.
     pub name: String,
     /// Of a Service: the name of a port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub section_name: Option<String>,
     /// Absent: all ports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
 }
 
@@ -156,21 +151,16 @@ pub struct HttpHeader {
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteBackend {
     /// Absent or empty: the core group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Absent: `Service`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Absent: the route's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Name.
     pub name: String,
     /// Required for a Service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// Absent: 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<i64>,
     /// For this backend's share only.
     #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]

@@ -32,20 +32,12 @@ pub struct ServiceSpec {
     #[serde(rename = "clusterIP", default, skip_serializing_if = "Option::is_none")]
     pub cluster_ip: Option<ClusterIp>,
     /// One per IP family; where set, the first equals `cluster_ip`.
-    #[serde(
-        rename = "clusterIPs",
-        default,
-        deserialize_with = "absent::or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(rename = "clusterIPs", default, deserialize_with = "absent::or_default")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cluster_ips: Vec<ClusterIp>,
     /// Addresses outside the Service network that lead here.
-    #[serde(
-        rename = "externalIPs",
-        default,
-        deserialize_with = "absent::or_default",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(rename = "externalIPs", default, deserialize_with = "absent::or_default")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub external_ips: Vec<IpAddr>,
     /// Ports.
     #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
