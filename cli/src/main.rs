@@ -12,7 +12,6 @@ compile_error!(
 mod commands;
 mod demo;
 mod run_dir;
-#[allow(dead_code)]
 mod stats;
 
 use std::{error::Error, ffi::OsString, io::Write, path::Path, process::ExitCode};
@@ -54,9 +53,17 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// A small service mesh: mutual TLS, routing and golden metrics between services.
+/// The command line.
 #[derive(Parser)]
-#[command(name = "minimesh", version, disable_help_subcommand = true)]
+#[command(
+    name = "minimesh",
+    bin_name = "minimesh",
+    version,
+    about = "A small service mesh: mutual TLS, routing and golden metrics between services",
+    long_about = "A small service mesh: mutual TLS, routing and golden metrics between services\n\n\
+        One program holds every part. `minimesh demo` runs the mesh on this machine, without a cluster.",
+    after_long_help = EXAMPLES
+)]
 struct Cli {
     #[command(subcommand)]
     command: commands::Command,
@@ -88,6 +95,17 @@ fn multi_call(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
+const EXAMPLES: &str = "Examples:
+  # the mesh on this machine, with traffic
+  minimesh demo
+
+  # from another terminal: who talks to whom, and golden metrics
+  minimesh edges
+  minimesh stat
+
+  # more about a command
+  minimesh stat --help";
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -101,6 +119,39 @@ mod tests {
     #[test]
     fn command_line_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_command_has_a_short_and_a_long_help_with_examples() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands().filter(|command| !command.is_hide_set()).chain([&cli]) {
+            let name = command.get_name();
+            let [short, long] =
+                [command.get_about(), command.get_long_about()].map(|text| text.expect(name).to_string());
+            assert!(!short.contains('\n') && long.len() > 2 * short.len(), "{name}: {long}");
+            let examples = command.get_after_long_help().expect(name).to_string();
+            assert!(examples.starts_with("Examples:\n"), "{name}: {examples}");
+            assert!(command.get_after_help().is_none(), "{name}: -h is the short one");
+        }
+    }
+
+    #[test]
+    fn every_example_is_a_command_line_that_is_understood() {
+        let mut seen = 0;
+        let cli = Cli::command();
+        for command in cli.get_subcommands().filter(|command| !command.is_hide_set()).chain([&cli]) {
+            let examples = command.get_after_long_help().expect("examples").to_string().replace("\\\n", " ");
+            for example in examples.lines().filter(|line| line.starts_with("  minimesh ")) {
+                let (line, _pipe) = example.split_once(" | ").unwrap_or((example, ""));
+                match Cli::try_parse_from(line.split_whitespace()) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {}
+                    Err(error) => panic!("{example}: {error}"),
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen >= 15, "{seen} examples");
     }
 
     #[test]

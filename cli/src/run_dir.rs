@@ -60,7 +60,7 @@ pub(crate) struct Found {
 /// Why there is no run folder to work with.
 #[derive(Debug, Error)]
 pub(crate) enum RunDirError {
-    #[error("{path}: {source}")]
+    #[error("{}", cannot("use", path, source))]
     Io { path: PathBuf, source: io::Error },
     #[error("{path} exists but is {what}; remove it, or set XDG_RUNTIME_DIR to a folder of your own")]
     Unsafe { path: PathBuf, what: &'static str },
@@ -93,13 +93,11 @@ impl Base {
             let path = found.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| named.to_owned());
             return Ok(Found { run: read(&path)?, note: None });
         }
-        let mut alive: Vec<Run> = bases
-            .iter()
-            .filter(|base| trusted(base).is_ok())
-            .flat_map(|base| runs_in(base))
-            .filter(|path| !is_dead(path))
-            .filter_map(|path| read(&path).ok())
-            .collect();
+        let mut alive = Vec::new();
+        for base in bases.iter().filter(|base| trusted(base).is_ok()) {
+            let runs = runs_in(base)?.into_iter().filter(|path| !is_dead(path));
+            alive.extend(runs.filter_map(|path| read(&path).ok()));
+        }
         alive.sort_by_key(|run| (run.started, run.pid));
         let several = alive.len() > 1;
         let Some(run) = alive.pop() else {
@@ -186,7 +184,7 @@ fn trusted(path: &Path) -> Result<(), RunDirError> {
 }
 
 fn remove_dead_runs(base: &Path) -> Result<(), RunDirError> {
-    for path in runs_in(base) {
+    for path in runs_in(base)? {
         if is_dead(&path) {
             fs::remove_dir_all(&path).map_err(at(&path))?;
         }
@@ -194,13 +192,13 @@ fn remove_dead_runs(base: &Path) -> Result<(), RunDirError> {
     Ok(())
 }
 
-fn runs_in(base: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+fn runs_in(base: &Path) -> Result<Vec<PathBuf>, RunDirError> {
+    let entries = fs::read_dir(base).map_err(at(base))?.flatten();
     let is_run = |path: &PathBuf| {
         let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("run-"));
         named && fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
     };
-    entries.map(|entry| entry.path()).filter(is_run).collect()
+    Ok(entries.map(|entry| entry.path()).filter(is_run).collect())
 }
 
 /// Nobody holds the run's lock.
@@ -219,6 +217,20 @@ fn lock(path: &Path, how: FlockArg) -> Result<Flock<fs::File>, RunDirError> {
     let open = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
     let file = open.map_err(at(path))?;
     Flock::lock(file, how).map_err(|(_, error)| at(path)(error.into()))
+}
+
+/// What could not be done to something below the base, and the way out.
+pub(crate) fn cannot(what: &str, path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space there (a demo takes about 2 MiB), or set XDG_RUNTIME_DIR to a folder of yours elsewhere"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "make it yours (chown) and mode 0700, or set XDG_RUNTIME_DIR to a folder of yours elsewhere"
+        }
+        _ => "set XDG_RUNTIME_DIR to a folder of yours elsewhere",
+    };
+    format!("cannot {what} {}: {error}; {advice}", path.display())
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
@@ -272,6 +284,14 @@ mod tests {
         fs::write(dead.join(RUN), "{}").expect("its file");
         let _own = base.create().expect("a run");
         assert!(!dead.exists());
+    }
+
+    #[test]
+    fn full_disk_is_named_with_the_place_and_the_way_out() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let text = RunDirError::Io { path: "/run/user/1/minimesh".into(), source: full }.to_string();
+        assert!(text.starts_with("cannot use /run/user/1/minimesh: "), "{text}");
+        assert!(text.contains("free some space there") && text.contains("XDG_RUNTIME_DIR"), "{text}");
     }
 
     #[test]

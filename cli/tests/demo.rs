@@ -41,6 +41,9 @@ impl Demo {
             .args(arguments)
             .env("XDG_RUNTIME_DIR", &folder)
             .env_remove("HOME")
+            // as in a pod of some cluster: the demo's control plane must not take its folder for that cluster's
+            .env("KUBERNETES_SERVICE_HOST", "10.43.0.1")
+            .env("KUBERNETES_SERVICE_PORT", "443")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

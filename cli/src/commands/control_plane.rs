@@ -5,6 +5,16 @@ use crate::Failure;
 /// The control plane.
 #[derive(clap::Args)]
 #[group(skip)]
+#[command(
+    about = "Watch manifests, answer the proxies, be the certificate authority",
+    long_about = "Watch manifests, answer the proxies, be the certificate authority\n\n\
+        Reads folders of ordinary Kubernetes manifests and follows every change; a file that cannot be read is reported \
+        with file, line and field, and what was read before stays in force. Tells each proxy over one stream what it asks \
+        for (targets, endpoints, policy, trust), signs the certificates of pods that present their token, and keeps the \
+        last fifteen minutes of golden metrics for `minimesh stat` and `edges`. `minimesh demo` starts one by itself. \
+        Manifests from a folder are refused inside a Kubernetes cluster.",
+    after_long_help = EXAMPLES
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     part: minimesh_control_plane::Args,
@@ -15,3 +25,10 @@ impl Args {
         Ok(minimesh_control_plane::run(self.part)?)
     }
 }
+
+const EXAMPLES: &str = "Examples:
+  # manifests and certificate authority in this folder, questions over a socket in it
+  minimesh control-plane --manifests ./manifests --ca-dir ./ca --operator-socket ./operator.sock
+
+  # certificates that live for five minutes, for watching renewals
+  minimesh control-plane --manifests ./manifests --ca-dir ./ca --leaf-lifetime 5m --log-level debug";

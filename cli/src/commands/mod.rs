@@ -1,6 +1,7 @@
 //! The table of commands: one file and one line each, in alphabetical order.
 //!
-//! A command file owns its arguments and calls the part that does the work; it does no work itself.
+//! A command file owns its arguments, its help and its examples, and calls the part that does the work; it does no work itself.
+//! Help is given as attributes and not as doc comments, because those of flattened arguments would take their place.
 
 mod control_plane;
 mod demo;
@@ -17,25 +18,16 @@ use crate::Failure;
 /// What `minimesh` can be asked to do.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// Watch manifests, answer the proxies, be the certificate authority
     ControlPlane(control_plane::Args),
-    /// Run a shop of 14 services as a mesh on this machine, and show its traffic
     Demo(demo::Args),
-    /// A process of the demo
     #[command(hide = true)]
     DemoRole(demo_role::Args),
-    /// Who talks to whom, and whether both sides proved who they are
     Edges(edges::Args),
-    /// The data plane: the sidecar of one pod
     Proxy(proxy::Args),
-    /// Program the interception of a pod's connections (needs NET_ADMIN)
     Redirect(redirect::Args),
-    /// One service of the demo's shop
     #[command(hide = true)]
     SockShop(sock_shop::Args),
-    /// Golden metrics of the running mesh
     Stat(stat::Args),
-    /// The version of this program and of its parts
     Version(version::Args),
 }
 

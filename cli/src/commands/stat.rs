@@ -3,33 +3,28 @@
 use crate::{
     Failure,
     stats::{
-        asking::{Asking, print_lines, style},
+        asking::{Asking, Output, print_lines},
         merge::{self, Served},
         view,
     },
 };
 
-/// Golden metrics of what comes in, per workload or per pod
-///
-/// Success rate, requests per second and latencies are those that each workload's own proxies measured inbound. MESHED
-/// counts the pods whose proxies report, of the pods that any proxy named.
+/// Golden metrics.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    about = "Golden metrics of the running mesh",
+    long_about = "Golden metrics of the running mesh: of what comes in, per workload or per pod\n\n\
+        Success rate, requests per second and latencies are those that each workload's own proxies measured inbound. \
+        MESHED counts the pods whose proxies report, of the pods that any proxy named. docs/stat-json.md says what each \
+        number means.",
+    after_long_help = EXAMPLES
+)]
 pub(crate) struct Args {
     /// `deployments`, `pods`, or names of workloads or pods
     #[arg(value_name = "WHAT")]
     what: Vec<String>,
     #[command(flatten)]
     asking: Asking,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Output {
-    Json,
-    Table,
 }
 
 impl Args {
@@ -37,11 +32,15 @@ impl Args {
         let what = What::of(&self.what);
         let rows = self.asking.ask()?;
         let mut served = merge::served(&rows, what.by_pod);
-        served.retain(|row| self.asking.wants(Some(&row.workload.namespace)) && what.wants(row));
-        match self.output {
-            Output::Json => print_lines(&[view::served_json(&served)]),
-            Output::Table if served.is_empty() => Err(Failure::new(what.nothing(&rows))),
-            Output::Table => print_lines(&view::served_table(&served, style())),
+        served.retain(|row| self.asking.wants(Some(&row.workload.namespace)));
+        if served.is_empty() && self.asking.output != Output::Json {
+            return Err(self.asking.nothing(&rows));
+        }
+        let (wanted, others): (Vec<Served>, Vec<Served>) = served.into_iter().partition(|row| what.wants(row));
+        match self.asking.output {
+            Output::Json => print_lines(&[view::served_json(&wanted)]),
+            Output::Table | Output::Wide if wanted.is_empty() => Err(Failure::new(what.nothing(&others))),
+            Output::Table | Output::Wide => self.asking.print_table(|style| view::served_table(&wanted, style)),
         }
     }
 }
@@ -74,23 +73,24 @@ impl What {
             && (self.names.is_empty() || self.names.iter().any(named))
     }
 
-    fn nothing(&self, rows: &[minimesh_api::model::ReportedEdge]) -> String {
-        if rows.is_empty() {
-            return "no proxy reported in this window; try a longer one with --window 10m".to_owned();
-        }
-        let known: Vec<String> = merge::served(rows, self.by_pod)
-            .into_iter()
-            .map(|row| row.pod.unwrap_or(row.workload.name).to_string())
-            .collect();
-        format!("nothing of that name reports; there are: {}", known.join(", "))
+    fn nothing(&self, others: &[Served]) -> String {
+        let known: Vec<&str> = others.iter().map(|row| &**row.pod.as_ref().unwrap_or(&row.workload.name)).collect();
+        format!("nothing named {} reports; there are: {}", self.names.join(", "), known.join(", "))
     }
 }
 
 const EXAMPLES: &str = "Examples:
-  minimesh stat                           every workload of the running demo, over the last minute
-  minimesh stat pods                      every pod
-  minimesh stat catalogue carts           some workloads
+  # every workload of the running demo, over the last minute
+  minimesh stat
+
+  # every pod
+  minimesh stat pods
+
+  # some workloads; one, over ten seconds
+  minimesh stat catalogue carts
   minimesh stat deploy/orders --window 10s
+
+  # for scripts
   minimesh stat -n sock-shop -o json | jq '.workloads[] | {name, rps, p99_ms}'";
 
 #[cfg(test)]

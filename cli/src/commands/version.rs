@@ -1,19 +1,20 @@
 //! `minimesh version`: what this program is.
 
-use std::io::Write;
-
-use crate::Failure;
+use crate::{Failure, stats::asking::print_lines};
 
 /// The version of this program.
 #[derive(clap::Args)]
+#[command(
+    about = "The version of this program and of its parts",
+    long_about = "The version of this program and of its parts\n\n\
+        One program holds them all, so there is one version: proxy, redirect, control plane and commands.",
+    after_long_help = "Examples:
+  minimesh version"
+)]
 pub(crate) struct Args {}
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let version = env!("CARGO_PKG_VERSION");
-        match writeln!(std::io::stdout(), "minimesh {version}") {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        }
+        print_lines(&[format!("minimesh {}", env!("CARGO_PKG_VERSION"))])
     }
 }

@@ -49,8 +49,9 @@ pub(crate) fn check(folder: &Path) -> io::Result<Checked> {
     let mut checked = Checked::default();
     let mut services = Vec::new();
     for path in files(folder)? {
-        let text = fs::read_to_string(&path)?;
         let file = path.display().to_string();
+        let text =
+            fs::read_to_string(&path).map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))?;
         let parsed = folder::parse(&file, &text);
         checked.problems.extend(parsed.problems.iter().map(ToString::to_string));
         for kind in parsed.ignored.iter().filter(|kind| NOT_RUN.iter().any(|name| kind.ends_with(name))) {

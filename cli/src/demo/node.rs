@@ -32,7 +32,7 @@ use super::{
     mounts, network, probe,
     state::StateFolder,
 };
-use crate::Failure;
+use crate::{Failure, run_dir};
 
 /// Stdin is the socket to the supervisor, stdout the host's listener or nothing.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -162,7 +162,7 @@ impl Node {
         let folder = |name: &str| {
             let path = spec.run.join(name);
             let made = fs::DirBuilder::new().mode(0o700).create(&path);
-            made.map(|()| path.clone()).map_err(|error| format!("{}: {error}", path.display()))
+            made.map(|()| path.clone()).map_err(|error| run_dir::cannot("make", &path, &error))
         };
         let scratch = folder("etc")?;
         folder("ca")?;
@@ -268,7 +268,11 @@ impl Node {
             match action {
                 Action::Start { key, plan, token } => {
                     if let Err(error) = self.start(&key, *plan, &token) {
-                        self.warn(format!("cannot start pod {}/{}: {error}", key.namespace, key.name)).await;
+                        let reason = match error.kind() {
+                            io::ErrorKind::StorageFull => run_dir::cannot("write to", &self.spec.run, &error),
+                            _ => error.to_string(),
+                        };
+                        self.warn(format!("cannot start pod {}/{}: {reason}", key.namespace, key.name)).await;
                         self.cluster.gone(&key);
                         self.try_again_later();
                     }
@@ -283,7 +287,7 @@ impl Node {
             }
         }
         if let Err(error) = self.state.write(&self.cluster.live()) {
-            self.warn(format!("cannot write the live state: {error}")).await;
+            self.warn(run_dir::cannot("write the live state to", &self.spec.run, &error)).await;
             self.try_again_later();
         }
         self.zone.borrow_mut().replace(self.cluster.names());

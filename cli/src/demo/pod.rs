@@ -30,7 +30,7 @@ use super::{
     messages::{self, ContainerPlan, FromPod, PodPlan, Receiver, Sender, SidecarPlan, ToPod},
     mounts, network,
 };
-use crate::Failure;
+use crate::{Failure, run_dir};
 
 /// What every process of the pod is started from.
 struct Sandbox {
@@ -105,8 +105,10 @@ async fn serve(
     let rest = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
     unshare(rest).map_err(|error| failed("make a pod's mount namespace", &error))?;
     nix::unistd::sethostname(&plan.name).map_err(|error| failed("set a pod's host name", &error))?;
-    mounts::prepare_pod(&plan.folder, &plan.namespace, &plan.name, plan.ip)
-        .map_err(|error| failed("show a pod its own /etc files", &error))?;
+    mounts::prepare_pod(&plan.folder, &plan.namespace, &plan.name, plan.ip).map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull => run_dir::cannot("write to", &plan.folder, &error),
+        _ => failed("show a pod its own /etc files", &error),
+    })?;
     let children = Children::new().map_err(|error| failed("watch a pod's processes", &error))?;
     let sandbox = Rc::new(Sandbox { plan, children, listener, events, ending });
 

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Failure,
-    run_dir::{Base, OwnRun},
+    run_dir::{self, Base, OwnRun},
     stats::{self, LiveOptions, Output, Source, Verdict},
 };
 
@@ -32,7 +32,7 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// End after this time, and judge: the status is zero if every edge was secured and none failed
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = at_least_a_second)]
     duration: Option<Duration>,
     /// How to show the edges
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -98,11 +98,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 impl Demo {
     /// From the start to the last table.
     async fn show(&mut self) -> Result<(), Failure> {
-        if !self.wait_until_ready().await? {
+        let source = Source::at(self.run.operator_socket());
+        if !self.wait_until_ready(&source).await? {
             return Err(Failure::silent(INTERRUPTED));
         }
+        self.say_what_comes();
         let options = LiveOptions { output: self.args.output, header: self.header(), refresh: REFRESH, window: WINDOW };
-        let source = Source::at(self.run.operator_socket());
         let quiet = self.args.output == Output::Table && io::IsTerminal::is_terminal(&io::stdout());
         let mut end = End::Asked;
         let verdict = stats::live(&source, options, async { end = self.until_the_end(quiet).await }).await;
@@ -119,31 +120,31 @@ impl Demo {
     }
 
     /// Says what is there already; true when there is something to show, false when the user does not want to wait.
-    async fn wait_until_ready(&mut self) -> Result<bool, Failure> {
-        let mut control_plane = false;
+    async fn wait_until_ready(&mut self, source: &Source) -> Result<bool, Failure> {
         let mut patience = Box::pin(sleep(PATIENCE));
-        let mut settled = None;
         let mut progress = Progress::default();
+        let mut control_plane = false;
+        // each begins when something is there to wait for
+        let (mut first_requests, mut first_reports) = (None, None);
         loop {
-            let first_reports = async {
-                match &mut settled {
-                    Some(wait) => wait.await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = first_reports => return Ok(true),
+                () = when(&mut first_reports) => return Ok(true),
+                traffic = when(&mut first_requests) => {
+                    first_requests = None;
+                    say(self.started, &format!("first requests: {traffic}"));
+                }
                 message = self.from.next() => match message {
                     Some(FromNode::NodeReady) => say(self.started, "namespaces and network ready"),
                     Some(FromNode::ControlPlaneReady) => {
                         control_plane = true;
                         self.run.publish(self.url())?;
                         say(self.started, "control plane ready: certificate authority made");
+                        first_requests = Some(Box::pin(stats::first_requests(source)));
                     }
                     Some(FromNode::Pods { ready, wanted }) => {
                         progress.say(self.started, ready, wanted);
                         if control_plane && ready == wanted {
-                            settled.get_or_insert_with(|| Box::pin(sleep(FIRST_REPORTS)));
+                            first_reports.get_or_insert_with(|| Box::pin(sleep(FIRST_REPORTS)));
                         }
                     }
                     Some(FromNode::Warning(text)) => say(self.started, &text),
@@ -154,6 +155,19 @@ impl Demo {
                 () = &mut patience, if control_plane => return Ok(true),
             }
         }
+    }
+
+    /// The last line before the table.
+    fn say_what_comes(&self) {
+        let until = match self.args.duration {
+            Some(duration) => format!("for {}", duration::format(duration)),
+            None => "until Ctrl-C".to_owned(),
+        };
+        let what = match self.args.output {
+            Output::Json => "measuring",
+            Output::Plain | Output::Table => "first table; it goes on",
+        };
+        say(self.started, &format!("{what} {until}"));
     }
 
     /// Listens to the node until it is time to end.
@@ -221,7 +235,15 @@ impl Demo {
     fn node_is_gone(&self) -> Failure {
         let log = fs::read_to_string(self.run.path().join(NODE_LOG)).unwrap_or_default();
         let last = log.trim().lines().last().map(|line| format!(": {line}")).unwrap_or_default();
-        Failure::new(format!("the demo's node has ended unexpectedly{last}"))
+        Failure::new(format!("the demo's node has ended unexpectedly{last}; start the demo again"))
+    }
+}
+
+/// What a wait that has begun ends with; one that has not begun never ends.
+async fn when<F: Future + Unpin>(wait: &mut Option<F>) -> F::Output {
+    match wait {
+        Some(wait) => wait.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -262,15 +284,19 @@ impl Progress {
 
 /// The folder to run, read and found runnable.
 fn read_manifests(args: &Args, run: &OwnRun) -> Result<(PathBuf, Checked), Failure> {
+    let unreadable = |folder: &Path, error: &io::Error| {
+        let folder = folder.display();
+        Failure::new(format!("cannot read the manifests in {folder}: {error}; --file takes a folder (docs/demo.md)"))
+    };
     let folder = match &args.file {
-        Some(folder) => folder.canonicalize().map_err(|error| at(folder, &error))?,
+        Some(folder) => folder.canonicalize().map_err(|error| unreadable(folder, &error))?,
         None => {
             let folder = run.path().join("manifests");
-            manifests::write_shop(&folder).map_err(|error| at(&folder, &error))?;
+            manifests::write_shop(&folder).map_err(|error| Failure::new(run_dir::cannot("write", &folder, &error)))?;
             folder
         }
     };
-    let checked = manifests::check(&folder).map_err(|error| at(&folder, &error))?;
+    let checked = manifests::check(&folder).map_err(|error| unreadable(&folder, &error))?;
     match checked.problems.as_slice() {
         [] => Ok((folder, checked)),
         problems => Err(Failure::new(format!("the manifests cannot be run:\n  {}", problems.join("\n  ")))),
@@ -311,7 +337,8 @@ fn bind(
 /// The process that makes the namespaces. Its stdin is our socket, its stdout the listener.
 fn start_stage(run: &OwnRun, listener: Option<TcpListener>) -> Result<(Child, StdStream), Failure> {
     let (ours, theirs) = StdStream::pair()?;
-    let log = fs::File::create(run.path().join(NODE_LOG))?;
+    let log = run.path().join(NODE_LOG);
+    let log = fs::File::create(&log).map_err(|error| Failure::new(run_dir::cannot("write", &log, &error)))?;
     let stage = Command::new("/proc/self/exe")
         .args(["demo-role", "stage"])
         .stdin(OwnedFd::from(theirs))
@@ -322,8 +349,9 @@ fn start_stage(run: &OwnRun, listener: Option<TcpListener>) -> Result<(Child, St
     Ok((stage, ours))
 }
 
-fn at(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(format!("{}: {error}", path.display()))
+fn at_least_a_second(text: &str) -> Result<Duration, String> {
+    let duration = duration::parse(text).map_err(|error| error.to_string())?;
+    if duration >= Duration::from_secs(1) { Ok(duration) } else { Err("must be 1s or more".to_owned()) }
 }
 
 /// A line while it starts: never on stdout, which belongs to the table or the document.

@@ -1,6 +1,7 @@
 //! What `edges` and `stat` share: which demo to ask, over how long, and how to print the answer.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     path::PathBuf,
     time::Duration,
@@ -9,10 +10,10 @@ use std::{
 use minimesh_api::model::ReportedEdge;
 use minimesh_runtime::duration;
 
-use super::{Screen, Source, table::Style};
+use super::{Screen, Source, merge, table::Style};
 use crate::{Failure, run_dir};
 
-/// Which demo, and how far back.
+/// Which demo, how far back, and how to print. Flatten this into a command's arguments.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Asking {
     #[command(flatten)]
@@ -22,10 +23,24 @@ pub(crate) struct Asking {
     run: Option<PathBuf>,
     /// Only workloads of this namespace
     #[arg(short, long)]
-    pub(crate) namespace: Option<String>,
-    /// Over how long rates and percentiles are taken
-    #[arg(long, default_value = "1m", value_parser = duration::parse)]
+    namespace: Option<String>,
+    /// Over how long rates and percentiles are taken, 1s to 15m
+    #[arg(long, default_value = "1m", value_parser = window)]
     window: Duration,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// How to print an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// One JSON document
+    Json,
+    /// As many columns as fit into the window; all of them where stdout is no terminal
+    Table,
+    /// All columns and more, however wide
+    Wide,
 }
 
 impl Asking {
@@ -33,30 +48,74 @@ impl Asking {
     pub(crate) fn ask(&self) -> Result<Vec<ReportedEdge>, Failure> {
         let found = self.base.find(self.run.as_deref())?;
         if let Some(note) = &found.note {
-            // a closed stderr is no reason to refuse the answer
-            let _ = writeln!(io::stderr(), "{note}");
+            say(note);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(Source::at(found.run.operator_socket).edges(self.window))?)
     }
 
-    /// Whether a namespace was asked for.
+    /// Whether something of this namespace was asked for.
     pub(crate) fn wants(&self, namespace: Option<&str>) -> bool {
         self.namespace.is_none() || self.namespace.as_deref() == namespace
     }
-}
 
-/// Tables are as wide as they get: the terminal wraps or the user pipes into `less -S`.
-pub(crate) fn style() -> Style {
-    let (style, _) = Screen::of_stdout().style();
-    Style { width: None, ..style }
+    /// Why there is nothing to show of what was reported.
+    pub(crate) fn nothing(&self, rows: &[ReportedEdge]) -> Failure {
+        let workloads = merge::served(rows, false);
+        let known: BTreeSet<&str> = workloads.iter().map(|row| &*row.workload.namespace).collect();
+        let known = known.into_iter().collect::<Vec<_>>().join(", ");
+        match &self.namespace {
+            Some(namespace) if !known.is_empty() => {
+                Failure::new(format!("nothing in namespace {namespace} reports; there are: {known}"))
+            }
+            _ => Failure::new(format!(
+                "no proxy reported traffic in the last {}; try a longer time, such as --window 10m",
+                duration::format(self.window)
+            )),
+        }
+    }
+
+    /// Prints a table, and on stderr what did not fit into the window.
+    pub(crate) fn print_table(&self, table: impl Fn(Style) -> Vec<String>) -> Result<(), Failure> {
+        let (window, _) = Screen::of_stdout().style();
+        let style = match self.output {
+            Output::Wide => Style { width: None, ..window },
+            Output::Json | Output::Table => window,
+        };
+        print_lines(&table(style))?;
+        let columns = |style| table(style).first().map(|head| head.split_whitespace().map(str::to_owned).collect());
+        let all: Vec<String> = columns(Style::PLAIN).unwrap_or_default();
+        let shown: Vec<String> = columns(Style { colours: false, ..style }).unwrap_or_default();
+        let hidden: Vec<String> = all.into_iter().filter(|column| !shown.contains(column)).collect();
+        if !hidden.is_empty() {
+            say(&format!("not shown for want of room: {}; widen the window, or add -o wide", hidden.join(", ")));
+        }
+        Ok(())
+    }
 }
 
 /// Prints lines; a reader that went away is no error.
 pub(crate) fn print_lines(lines: &[String]) -> Result<(), Failure> {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to stdout: {error}")))
+        }
         _ => Ok(()),
     }
 }
+
+/// A closed stderr is no reason to refuse the answer.
+fn say(note: &str) {
+    let _ = writeln!(io::stderr(), "{note}");
+}
+
+fn window(text: &str) -> Result<Duration, String> {
+    let window = duration::parse(text).map_err(|error| error.to_string())?;
+    if (SHORTEST..=LONGEST).contains(&window) { Ok(window) } else { Err("must be 1s to 15m".to_owned()) }
+}
+
+/// Proxies report no more often.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// The control plane keeps no more.
+const LONGEST: Duration = Duration::from_secs(15 * 60);

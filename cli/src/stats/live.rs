@@ -72,6 +72,20 @@ pub(crate) async fn live(
     Ok(verdict)
 }
 
+/// Waits for the first requests that proxies report, and says how many there were.
+pub(crate) async fn first_requests(source: &Source) -> String {
+    let mut ticks = interval(FIRST_LOOKS);
+    loop {
+        ticks.tick().await;
+        let edges = source.edges(FIRST_WINDOW).await.map(|rows| merge::edges(&rows)).unwrap_or_default();
+        let requests: u64 = edges.iter().map(|edge| edge.numbers.total_requests).sum();
+        let spoken = edges.iter().filter(|edge| edge.numbers.total_requests > 0).count();
+        if requests > 0 {
+            return format!("{requests} between {spoken} pairs of workloads");
+        }
+    }
+}
+
 /// The last answer covers the whole time; a control plane that is just being restarted gets some time.
 async fn last_word(source: &Source, window: Duration) -> Result<Vec<ReportedEdge>, Error> {
     let window = window.max(Duration::from_secs(1));
@@ -89,9 +103,10 @@ fn conclude(screen: &mut Screen, view: &Live, output: Output, verdict: &Verdict,
         Output::Json => screen.conclude(&[view::edge_json(&view.edges)]),
         Output::Plain | Output::Table => {
             let (style, _) = screen.style();
+            // what the header names, the page and the folder, is about to end
             let mut lines = view.table(style, elapsed, "in all");
             lines.push(String::new());
-            lines.extend(verdict.sentences().iter().map(|line| style.cut(line)));
+            lines.extend(verdict.sentences());
             screen.conclude(&lines);
         }
     }
@@ -120,7 +135,8 @@ impl Live {
 
     /// As much as fits into the window, the state of things last.
     fn drawing(&self, style: Style, height: Option<usize>, elapsed: Duration) -> Vec<String> {
-        let mut lines = self.table(style, elapsed, "now");
+        let mut lines: Vec<String> = self.header.iter().map(|line| style.cut(line)).collect();
+        lines.extend(self.table(style, elapsed, "now"));
         let last = style.paint(&style.cut("Ctrl-C ends the demo."), Paint::Dim);
         if let Some(room) = height.map(|height| height.saturating_sub(2))
             && lines.len() > room
@@ -128,7 +144,7 @@ impl Live {
             let hidden = lines.len() - room.saturating_sub(1);
             lines.truncate(room.saturating_sub(1));
             lines.push(style.paint(
-                &style.cut(&format!("… {hidden} more lines: make the window higher, or ask `minimesh edges`")),
+                &style.cut(&format!("{hidden} more lines: make the window higher, or ask `minimesh edges`")),
                 Paint::Dim,
             ));
         }
@@ -137,19 +153,19 @@ impl Live {
     }
 
     fn lines(&self, elapsed: Duration) -> Vec<String> {
-        let mut lines = self.table(Style::PLAIN, elapsed, "now");
+        let mut lines = self.header.clone();
+        lines.extend(self.table(Style::PLAIN, elapsed, "now"));
         lines.push(String::new());
         lines
     }
 
     fn table(&self, style: Style, elapsed: Duration, when: &str) -> Vec<String> {
-        let mut lines: Vec<String> = self.header.iter().map(|line| style.cut(line)).collect();
         let secured = self.edges.iter().filter(|edge| edge.secured.is_yes()).count();
         let state = match self.edges.len() {
             0 => format!("{} s: waiting for the proxies' first reports", elapsed.as_secs()),
             all => format!("{} s: {secured} of {all} edges secured, {when}:", elapsed.as_secs()),
         };
-        lines.push(style.paint(&style.cut(&state), Paint::Dim));
+        let mut lines = vec![style.paint(&style.cut(&state), Paint::Dim)];
         if !self.edges.is_empty() {
             lines.extend(view::edge_table(&self.edges, style));
         }
@@ -197,6 +213,10 @@ fn since(total: u64, old: u64) -> u64 {
     total.checked_sub(old).unwrap_or(total)
 }
 
+/// Proxies of the demo report every second.
+const FIRST_LOOKS: Duration = Duration::from_millis(250);
+/// Longer than the demo has been running by then.
+const FIRST_WINDOW: Duration = Duration::from_secs(60);
 /// Without a terminal, the table is repeated this often.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 /// For the last answer, half a second apart.
@@ -264,7 +284,7 @@ mod tests {
     #[test]
     fn a_drawing_fits_any_window() {
         for (width, height) in [(0, 0), (1, 1), (20, 3), (80, 24), (200, 5)] {
-            let style = Style { width: Some(width), colours: false };
+            let style = Style { width: Some(width), ..Style::PLAIN };
             let lines = live(edges()).drawing(style, Some(height), Duration::from_secs(12));
             assert!(lines.iter().all(|line| line.chars().count() <= width.max(1)), "{width}: {lines:?}");
             assert!(lines.len() <= height.max(2), "{height}: {lines:?}");

@@ -24,7 +24,7 @@ pub(crate) mod view;
 
 use std::time::Duration;
 
-pub(crate) use live::live;
+pub(crate) use live::{first_requests, live};
 pub(crate) use screen::Screen;
 pub(crate) use source::Source;
 

@@ -2,7 +2,10 @@
 //!
 //! Owns the cursor between two calls of [`Screen::show`]. Everything goes out in one write, so that a redraw does not flicker.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+};
 
 use super::table::Style;
 
@@ -19,10 +22,9 @@ pub(crate) struct Screen {
 impl Screen {
     /// What stdout is: a terminal that can move its cursor, or not.
     pub(crate) fn of_stdout() -> Screen {
-        let is_set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let dumb = is_set("TERM").is_none_or(|term| term == "dumb");
+        let dumb = variable("TERM").is_none_or(|term| term == "dumb");
         let movable = io::stdout().is_terminal() && !dumb;
-        Screen { movable, colours: movable && is_set("NO_COLOR").is_none(), shown: Vec::new() }
+        Screen { movable, colours: movable && variable("NO_COLOR").is_none(), shown: Vec::new() }
     }
 
     /// Lines one after the other, as in a pipe.
@@ -39,7 +41,9 @@ impl Screen {
     pub(crate) fn style(&self) -> (Style, Option<usize>) {
         let size = terminal_size::terminal_size().filter(|_| self.movable);
         let width = size.map(|(terminal_size::Width(width), _)| usize::from(width));
-        (Style { width, colours: self.colours }, size.map(|(_, terminal_size::Height(height))| usize::from(height)))
+        let style =
+            Style { width, colours: self.colours, ellipsis: if speaks_unicode(variable) { '…' } else { '~' } };
+        (style, size.map(|(_, terminal_size::Height(height))| usize::from(height)))
     }
 
     /// Puts lines where the last ones were. A reader that went away is no error: there is nobody to tell.
@@ -78,6 +82,17 @@ impl Screen {
         self.shown = lines[..fitting].iter().map(|line| cells(line)).collect();
         text
     }
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Whether the locale's characters are UTF-8, as the C library decides it: the first of these that is set.
+fn speaks_unicode(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 /// Cells that a line takes: its characters without the colours' escapes.
@@ -131,6 +146,15 @@ mod tests {
         let mut screen = terminal();
         screen.redraw(&lines(&["a", "b"]), Some(80), Some(24));
         assert_eq!(screen.redraw(&[], Some(80), Some(24)), "\x1b[2A\r\x1b[J");
+    }
+
+    #[test]
+    fn the_first_locale_that_is_set_decides_about_characters() {
+        let of = |set: &'static [(&str, &str)]| {
+            speaks_unicode(|name| set.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into()))
+        };
+        assert!(of(&[("LANG", "de_DE.UTF-8")]) && of(&[("LC_ALL", "C.utf8"), ("LANG", "C")]));
+        assert!(!of(&[]) && !of(&[("LC_ALL", "POSIX"), ("LANG", "en_US.UTF-8")]));
     }
 
     #[test]

@@ -52,11 +52,13 @@ pub(crate) struct Style {
     /// `None`: as wide as it gets.
     pub(crate) width: Option<usize>,
     pub(crate) colours: bool,
+    /// Stands for what was cut off; one cell wide.
+    pub(crate) ellipsis: char,
 }
 
 impl Style {
     /// For pipes, files and tests.
-    pub(crate) const PLAIN: Style = Style { width: None, colours: false };
+    pub(crate) const PLAIN: Style = Style { width: None, colours: false, ellipsis: '…' };
 
     /// A text in a colour, if there are any.
     pub(crate) fn paint(self, text: &str, paint: Paint) -> String {
@@ -74,7 +76,7 @@ impl Style {
     pub(crate) fn cut(self, text: &str) -> String {
         match self.width {
             Some(width) if text.chars().count() > width => {
-                text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+                text.chars().take(width.saturating_sub(1)).chain([self.ellipsis]).collect()
             }
             _ => text.to_owned(),
         }
@@ -203,19 +205,19 @@ mod tests {
     #[test]
     fn a_narrow_terminal_loses_the_least_important_columns_and_no_line_is_too_wide() {
         for width in 0..40 {
-            let style = Style { width: Some(width), colours: false };
+            let style = Style { width: Some(width), ..Style::PLAIN };
             for line in render(&COLUMNS, &rows(), style) {
                 assert!(line.chars().count() <= width, "{width}: {line:?}");
             }
         }
-        let narrow = render(&COLUMNS, &rows(), Style { width: Some(20), colours: false });
+        let narrow = render(&COLUMNS, &rows(), Style { width: Some(20), ..Style::PLAIN });
         assert_eq!(narrow[0], "NAME          RPS");
-        assert_eq!(render(&COLUMNS, &rows(), Style { width: Some(6), colours: false })[1], "catal…");
+        assert_eq!(render(&COLUMNS, &rows(), Style { width: Some(6), ..Style::PLAIN })[1], "catal…");
     }
 
     #[test]
     fn colours_add_no_width() {
-        let lines = render(&COLUMNS, &rows(), Style { width: None, colours: true });
+        let lines = render(&COLUMNS, &rows(), Style { colours: true, ..Style::PLAIN });
         assert_eq!(lines[2], "a             \x1b[1;31m120\x1b[0m  12 KiB");
     }
 

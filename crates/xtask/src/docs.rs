@@ -48,7 +48,7 @@ fn errors(workspace: &Workspace) -> Result<String, String> {
 /// `--help` of the program and of every visible subcommand.
 fn command_line(workspace: &Workspace) -> Result<String, String> {
     let mut text = String::from(
-        "# Command line\n\nWritten by `cargo xtask gen-docs` from the program's own `--help`. Every flag is also an environment variable.\n",
+        "# Command line\n\nWritten by `cargo xtask gen-docs` from the program's own `--help`. What has an environment variable names it.\n",
     );
     workspace::passes(&mut workspace.cargo(&["build", "--quiet", "--release", "--bin", "minimesh"]))?;
     let program = workspace.target.join("release/minimesh");
