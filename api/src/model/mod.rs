@@ -10,7 +10,7 @@ mod route;
 mod target;
 
 pub use endpoint::{Endpoint, EndpointState, Endpoints, EndpointsDelta, PlaintextReason, Transport, WorkloadRef};
-pub use policy::{DefaultPolicy, PortPolicy, TrustBundle, Workload};
+pub use policy::{DefaultPolicy, HttpProbe, PortPolicy, TrustBundle, Workload};
 pub use report::{Direction, EdgeKey, EdgeProtocol, EdgeReport, ReportedEdge, Security};
 pub use route::{
     BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch,

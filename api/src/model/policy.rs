@@ -1,6 +1,7 @@
 //! What a proxy is told about itself: inbound policy, its workload, whom to trust.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -41,8 +42,19 @@ pub struct Workload {
     pub draining: bool,
     /// Addresses inside the cluster.
     pub cluster_networks: Vec<IpNet>,
-    /// Addresses of the pod's node: for metrics alone.
+    /// Addresses of the pod's node.
     pub node_ips: Vec<IpAddr>,
+    /// What the node asks in plaintext, and is answered whatever the policy.
+    pub probes: Vec<HttpProbe>,
+}
+
+/// An HTTP probe of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// Where.
+    pub port: u16,
+    /// Begins with `/`, has no query.
+    pub path: Arc<str>,
 }
 
 /// The roots that verify peers. Never empty.

@@ -34,6 +34,8 @@ pub(super) const EDGES: usize = 10_000;
 pub(super) const NETWORKS: usize = 256;
 /// Addresses of one node: one per family and interface at most.
 pub(super) const NODE_IPS: usize = 16;
+/// HTTP probes of one pod: three for each of its containers at most.
+pub(super) const PROBES: usize = 256;
 /// Words in `Hello.features`.
 pub(super) const FEATURES: usize = 256;
 /// A weight: Gateway API's bound.

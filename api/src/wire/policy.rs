@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::{Invalid, field, target};
 use crate::grpc;
-use crate::model::{DefaultPolicy, PortPolicy, TrustBundle, Workload};
+use crate::model::{DefaultPolicy, HttpProbe, PortPolicy, TrustBundle, Workload};
 
 impl TryFrom<grpc::Port> for PortPolicy {
     type Error = Invalid;
@@ -47,8 +47,9 @@ impl TryFrom<grpc::Workload> for Workload {
             workload: field::convert(value.workload, "workload")?,
             draining: value.draining,
             cluster_networks: networks.collect::<Result<_, _>>()?,
-            // a hint: what cannot be read names nobody
+            // hints: what cannot be read names nobody, and lets nobody in
             node_ips: value.node_ips.iter().filter_map(|ip| field::ip(ip, "").ok()).take(field::NODE_IPS).collect(),
+            probes: value.probes.into_iter().filter_map(|probe| probe.try_into().ok()).take(field::PROBES).collect(),
         })
     }
 }
@@ -64,7 +65,26 @@ impl From<&Workload> for grpc::Workload {
             draining: value.draining,
             cluster_networks: value.cluster_networks.iter().map(cidr).collect(),
             node_ips: value.node_ips.iter().map(|ip| field::ip_bytes(*ip)).collect(),
+            probes: value.probes.iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl TryFrom<grpc::HttpProbe> for HttpProbe {
+    type Error = Invalid;
+
+    fn try_from(value: grpc::HttpProbe) -> Result<HttpProbe, Invalid> {
+        let path = field::text(value.path, "path", field::VALUE_BYTES)?;
+        if !path.starts_with('/') || path.contains('?') {
+            return Err(Invalid::new("path", "does not begin with /, or has a query"));
+        }
+        Ok(HttpProbe { port: field::port(value.port, "port")?, path })
+    }
+}
+
+impl From<&HttpProbe> for grpc::HttpProbe {
+    fn from(value: &HttpProbe) -> grpc::HttpProbe {
+        grpc::HttpProbe { port: u32::from(value.port), path: value.path.as_ref().to_owned() }
     }
 }
 

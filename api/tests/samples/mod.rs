@@ -87,6 +87,7 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ("watch_response_target_service", target(Target::Service(service_target()))),
         ("watch_response_trust", update(ResourceKey::Trust, State::Trust(trust()))),
         ("watch_response_workload", update(ResourceKey::Workload, State::Workload(own_workload()))),
+        ("watch_response_workload_probed", update(ResourceKey::Workload, State::Workload(probed_workload()))),
         ("watch_response_workload_on_node", update(ResourceKey::Workload, State::Workload(workload_on_node()))),
     ]
 }
@@ -163,6 +164,7 @@ pub(crate) fn own_workload() -> Workload {
         draining: true,
         cluster_networks: networks.to_vec(),
         node_ips: Vec::new(),
+        probes: Vec::new(),
     }
 }
 
@@ -170,6 +172,12 @@ pub(crate) fn own_workload() -> Workload {
 pub(crate) fn workload_on_node() -> Workload {
     let node_ips = ["192.0.2.10", "2001:db8::10"].map(|ip| ip.parse().expect("an address"));
     Workload { node_ips: node_ips.to_vec(), ..own_workload() }
+}
+
+/// As control planes say it since they tell of probes.
+pub(crate) fn probed_workload() -> Workload {
+    let probe = |port, path: &str| HttpProbe { port, path: path.into() };
+    Workload { probes: vec![probe(8080, "/health"), probe(9090, "/")], ..workload_on_node() }
 }
 
 pub(crate) fn all_endpoints() -> Vec<Endpoint> {

@@ -182,8 +182,15 @@ pub(crate) fn workload() -> impl Strategy<Value = Workload> {
     // A cut IPv6 address may become an IPv4-mapped one, which cannot travel.
     let network = network.prop_filter("mapped", |network| network.network().to_canonical() == network.network());
     let node_ips = vec(address().prop_map(|address| address.ip()), 0..3);
-    (workload_ref(), any::<bool>(), vec(network, 0..4), node_ips).prop_map(
-        |(workload, draining, cluster_networks, node_ips)| Workload { workload, draining, cluster_networks, node_ips },
+    let probe = (1u16.., "/[a-z]{0,9}").prop_map(|(port, path)| HttpProbe { port, path: path.into() });
+    (workload_ref(), any::<bool>(), vec(network, 0..4), node_ips, vec(probe, 0..3)).prop_map(
+        |(workload, draining, cluster_networks, node_ips, probes)| Workload {
+            workload,
+            draining,
+            cluster_networks,
+            node_ips,
+            probes,
+        },
     )
 }
 

@@ -1,14 +1,13 @@
-//! Annotations that the mesh reads, with Linkerd's names as aliases.
+//! Annotations that the mesh reads, with Linkerd's names as aliases. Those of inbound policy are in `policy`.
 //!
-//! A value that cannot be read has a safe meaning (a policy denies, a port is not skipped) and is a [`Fault`], for whoever
-//! can show it to people.
+//! A value that cannot be read has a safe meaning (a port is not skipped) and is a [`Fault`], for whoever can show it to
+//! people.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 
-use minimesh_api::model::DefaultPolicy;
-
-use crate::resource::{Object, Pod, Service};
+use crate::resource::{Container, Object, Pod, Service};
 
 /// Something in an object that has no meaning to the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +26,21 @@ impl Ports {
     pub(crate) fn contains(&self, port: u16) -> bool {
         self.0.iter().any(|range| range.contains(&port))
     }
+
+    pub(crate) fn all() -> Ports {
+        Ports(vec![1..=u16::MAX])
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.reason)
+    }
 }
 
 /// SHA-256 of the pod's bootstrap token, in hex: how folder mode authenticates a pod.
 pub(crate) const TOKEN_SHA256: &str = "minimesh.io/token-sha256";
 
-const DEFAULT_INBOUND_POLICY: &str = "default-inbound-policy";
 const OPAQUE_PORTS: &str = "opaque-ports";
 const SKIP_INBOUND_PORTS: &str = "skip-inbound-ports";
 
@@ -58,18 +66,6 @@ pub fn faults(object: &Object) -> Vec<Fault> {
         }
         _ => return faults,
     }
-    if !matches!(object, Object::Service(_))
-        && let Some((name, value)) = find(annotations, DEFAULT_INBOUND_POLICY)
-        && parse_policy(value).is_none()
-    {
-        faults.push(Fault {
-            field: field(&name),
-            reason: format!(
-                "{value:?} is no policy; everything is denied. Policies are {}",
-                POLICIES.map(|p| p.0).join(", ")
-            ),
-        });
-    }
     if let Object::Pod(_) = object
         && let Some(value) = annotations.get(TOKEN_SHA256)
         && parse_sha256(value).is_none()
@@ -78,12 +74,6 @@ pub fn faults(object: &Object) -> Vec<Fault> {
         faults.push(Fault { field: field(TOKEN_SHA256), reason });
     }
     faults
-}
-
-/// `None`: nothing is said. What cannot be read denies.
-pub(crate) fn default_policy(annotations: &BTreeMap<String, String>) -> Option<DefaultPolicy> {
-    let (_, value) = find(annotations, DEFAULT_INBOUND_POLICY)?;
-    Some(parse_policy(value).unwrap_or(DefaultPolicy::Deny))
 }
 
 /// `None`: nothing is said, and someone else may say it. An empty value says "none".
@@ -105,8 +95,12 @@ pub(crate) fn token_sha256(annotations: &BTreeMap<String, String>) -> Option<[u8
 }
 
 pub(crate) fn container_port(pod: &Pod, name: &str) -> Option<u16> {
-    let ports = pod.containers().flat_map(|container| &container.ports);
-    ports.filter(|port| port.name == name).map(|port| port.container_port).next()
+    port_named(pod.containers(), name)
+}
+
+pub(crate) fn port_named<'a>(containers: impl Iterator<Item = &'a Container>, name: &str) -> Option<u16> {
+    let mut ports = containers.flat_map(|container| &container.ports);
+    ports.find(|port| port.name == name).map(|port| port.container_port)
 }
 
 pub(crate) fn service_port(service: &Service, name: &str) -> Option<u16> {
@@ -114,7 +108,7 @@ pub(crate) fn service_port(service: &Service, name: &str) -> Option<u16> {
 }
 
 /// Our own name wins over Linkerd's.
-fn find<'a>(annotations: &'a BTreeMap<String, String>, name: &str) -> Option<(String, &'a str)> {
+pub(crate) fn find<'a>(annotations: &'a BTreeMap<String, String>, name: &str) -> Option<(String, &'a str)> {
     ["minimesh.io/", "config.linkerd.io/"].into_iter().find_map(|prefix| {
         let name = format!("{prefix}{name}");
         let value = annotations.get(&name)?;
@@ -126,12 +120,8 @@ fn field(annotation: &str) -> String {
     format!("metadata.annotations[{annotation}]")
 }
 
-fn parse_policy(value: &str) -> Option<DefaultPolicy> {
-    POLICIES.into_iter().find(|(word, _)| *word == value).map(|(_, policy)| policy)
-}
-
 /// The set, and the entries that mean nothing.
-fn parse_ports<'a>(value: &'a str, port_by_name: &dyn Fn(&str) -> Option<u16>) -> (Ports, Vec<&'a str>) {
+pub(crate) fn parse_ports<'a>(value: &'a str, port_by_name: &dyn Fn(&str) -> Option<u16>) -> (Ports, Vec<&'a str>) {
     let mut ports = Ports::default();
     let mut unreadable = Vec::new();
     for entry in value.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -143,7 +133,7 @@ fn parse_ports<'a>(value: &'a str, port_by_name: &dyn Fn(&str) -> Option<u16>) -
     (ports, unreadable)
 }
 
-fn parse_range(entry: &str) -> Option<RangeInclusive<u16>> {
+pub(crate) fn parse_range(entry: &str) -> Option<RangeInclusive<u16>> {
     let port = |text: &str| text.trim().parse().ok().filter(|&port: &u16| port > 0);
     match entry.split_once('-') {
         Some((first, last)) => Some(port(first)?..=port(last)?).filter(|range| !range.is_empty()),
@@ -164,19 +154,9 @@ fn parse_sha256(hex: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
-const POLICIES: [(&str, DefaultPolicy); 6] = [
-    ("all-authenticated", DefaultPolicy::AllAuthenticated),
-    ("all-unauthenticated", DefaultPolicy::AllUnauthenticated),
-    ("audit", DefaultPolicy::Audit),
-    ("cluster-authenticated", DefaultPolicy::ClusterAuthenticated),
-    ("cluster-unauthenticated", DefaultPolicy::ClusterUnauthenticated),
-    ("deny", DefaultPolicy::Deny),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::{Metadata, Namespace};
 
     #[test]
     fn ports_are_numbers_ranges_and_names() {
@@ -184,24 +164,6 @@ mod tests {
             parse_ports(" 3306, 6000-6002 ,db,,0,9-8,99999", &|name| (name == "db").then_some(5432));
         let inside: Vec<u16> = (1..=u16::MAX).filter(|&port| ports.contains(port)).collect();
         assert_eq!((inside, unreadable), (vec![3306, 5432, 6000, 6001, 6002], vec!["0", "9-8", "99999"]));
-    }
-
-    #[test]
-    fn our_own_annotation_wins_over_the_alias() {
-        let annotations = BTreeMap::from([
-            ("config.linkerd.io/default-inbound-policy".to_owned(), "deny".to_owned()),
-            ("minimesh.io/default-inbound-policy".to_owned(), "audit".to_owned()),
-        ]);
-        assert_eq!(default_policy(&annotations), Some(DefaultPolicy::Audit));
-    }
-
-    #[test]
-    fn a_policy_that_cannot_be_read_denies_and_is_a_fault() {
-        let annotations = BTreeMap::from([("config.linkerd.io/default-inbound-policy".to_owned(), "al".to_owned())]);
-        assert_eq!(default_policy(&annotations), Some(DefaultPolicy::Deny));
-        let metadata = Metadata { annotations, ..Metadata::new("", "shop") };
-        let fault = &faults(&Object::Namespace(Namespace { metadata }))[0];
-        assert_eq!(fault.field, "metadata.annotations[config.linkerd.io/default-inbound-policy]");
     }
 
     #[test]

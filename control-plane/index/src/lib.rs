@@ -21,6 +21,7 @@ mod entry;
 mod index;
 mod link;
 mod name;
+mod policy;
 pub mod resource;
 mod status;
 #[cfg(test)]
@@ -31,5 +32,6 @@ pub use changes::Changes;
 pub use index::{Index, Settings};
 pub use link::PodInfo;
 pub use name::Name;
+pub use policy::refusals;
 pub use resource::{Event, Kind, Object, ObjectKey};
 pub use status::{Condition, ParentStatus, RouteStatus};

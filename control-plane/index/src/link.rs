@@ -13,13 +13,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use minimesh_api::model::{
-    BackendKey, BackendRef, DefaultPolicy, Endpoint, EndpointState, Endpoints, HttpRoute, PassthroughReason,
-    PlaintextReason, PortPolicy, Protocol, ServiceTarget, Target, Transport, Workload, WorkloadRef,
+    BackendKey, BackendRef, Endpoint, EndpointState, Endpoints, HttpRoute, PassthroughReason, PlaintextReason,
+    PortPolicy, Protocol, ServiceTarget, Target, Transport, Workload, WorkloadRef,
 };
 
 use crate::entry::{Parent, PodEntry, RouteEntry, ServiceEntry, ServicePortEntry, SliceEndpointEntry, SlicePod};
 use crate::index::Index;
 use crate::name::Name;
+use crate::policy;
 use crate::resource::ParentRef;
 
 /// What the control plane knows about a pod.
@@ -99,14 +100,13 @@ impl Index {
         let pod = self.pods.get(&Name::new(pod_namespace, pod_name))?;
         let namespace = self.namespaces.get(pod_namespace);
         let opaque = pod.opaque.as_ref().or(namespace.and_then(|namespace| namespace.opaque.as_ref()));
-        let policy = pod.policy.or(namespace.and_then(|namespace| namespace.policy));
         Some(PortPolicy {
             protocol: if opaque.is_some_and(|ports| ports.contains(port)) {
                 Protocol::Opaque
             } else {
                 Protocol::Detect
             },
-            policy: policy.unwrap_or(DefaultPolicy::AllUnauthenticated),
+            policy: policy::of_port(port, &pod.policies, namespace.map(|namespace| &namespace.policies)),
         })
     }
 
@@ -118,6 +118,7 @@ impl Index {
             draining: pod.draining,
             cluster_networks: self.settings.cluster_networks.clone(),
             node_ips: pod.node_ips.clone(),
+            probes: pod.probes.clone(),
         })
     }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use minimesh_index::{Kind, Object, faults};
+use minimesh_index::{Kind, Object, faults, refusals};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_path_to_error::Track;
@@ -124,17 +124,30 @@ impl Document<'_> {
         };
         for (object, line) in objects {
             let object = in_namespace(object);
-            let fault = |fault: minimesh_index::Fault| Problem {
+            let problem = |fault: minimesh_index::Fault| Problem {
                 file: file.into(),
-                line,
+                line: self.line_of(&fault.field, line),
                 column: 0,
                 field: fault.field,
                 reason: fault.reason,
             };
-            parsed.faults.extend(faults(&object).into_iter().map(fault));
-            parsed.objects.push((object, line));
+            parsed.faults.extend(faults(&object).into_iter().map(problem));
+            let refused = refusals(&object);
+            if refused.is_empty() {
+                parsed.objects.push((object, line));
+            }
+            parsed.problems.extend(refused.into_iter().map(problem));
         }
         Ok(())
+    }
+
+    /// The line of an annotation of the object that begins on a line; of the object itself where that cannot be told.
+    fn line_of(&self, field: &str, object: u32) -> u32 {
+        let annotation = field.split_once('[').and_then(|(_, rest)| rest.strip_suffix(']'));
+        let Some(annotation) = annotation else { return object };
+        let above = object.saturating_sub(self.line + 1);
+        let mut lines = self.text.lines().skip(above as usize);
+        lines.position(|line| line.contains(annotation)).map_or(object, |found| object + line_number(found as u64))
     }
 
     /// `kind: List`, as `kubectl get -o yaml` prints it, or a list of one kind, as the API server answers.

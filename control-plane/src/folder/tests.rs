@@ -339,13 +339,42 @@ fn file_that_is_too_large_is_a_problem() {
 #[test]
 fn object_with_a_meaningless_annotation_is_in_force_and_a_problem() {
     let dir = Temporary::new();
-    let annotations = "  annotations: {minimesh.io/default-inbound-policy: all-authentcated}";
+    let annotations = "  annotations:\n    minimesh.io/opaque-ports: 3306, redis";
     dir.write("a.yaml", &format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n{annotations}\n"));
     let found = scan::Scanner::new(vec![dir.0.clone()]).scan();
     let [Event::Replace(objects)] = found.events.as_slice() else { panic!("{:?}", found.events) };
     assert_eq!(objects.len(), 1);
-    assert_eq!(found.problems[0].field, "metadata.annotations[minimesh.io/default-inbound-policy]");
-    assert_eq!(found.problems[0].line, 1);
+    assert_eq!(found.problems[0].field, "metadata.annotations[minimesh.io/opaque-ports]");
+    assert_eq!(found.problems[0].line, 6);
+}
+
+#[test]
+fn policy_that_cannot_be_read_is_refused_and_the_last_one_stays() {
+    let dir = Temporary::new();
+    let manifest = |policy: &str| {
+        let namespace = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations:\n";
+        format!(
+            "{}---\n{namespace}    # who may connect\n    minimesh.io/default-inbound-policy: {policy}\n",
+            account("a")
+        )
+    };
+    dir.write("a.yaml", &manifest("all-authenticated"));
+    let mut scanner = scan::Scanner::new(vec![dir.0.clone()]);
+    assert_eq!(scanner.scan().problems, []);
+    dir.write("a.yaml", &manifest("all-authentcated"));
+    let found = scanner.scan();
+    assert_eq!(found.events, []);
+    let [problem] = found.problems.as_slice() else { panic!("{:?}", found.problems) };
+    let expected = "a.yaml:12: metadata.annotations[minimesh.io/default-inbound-policy]: \"all-authentcated\" is no policy; \
+                    policies are all-authenticated, all-unauthenticated, audit, cluster-authenticated, \
+                    cluster-unauthenticated, deny; the file's last good state stays in force";
+    assert!(problem.to_string().ends_with(expected), "{problem}");
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec:\n  selector: {matchLabels: {a: b}}\n  \
+                      template:\n    metadata:\n      annotations:\n        minimesh.io/port-inbound-policies: 80\n    \
+                      spec: {containers: []}\n";
+    let parsed = parse("x.yaml", &deployment.replace(": 80", ": '80'"));
+    let field = "spec.template.metadata.annotations[minimesh.io/port-inbound-policies]";
+    assert_eq!((parsed.objects.len(), parsed.problems[0].line, &*parsed.problems[0].field), (0, 9, field));
 }
 
 #[test]

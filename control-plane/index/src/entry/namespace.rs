@@ -1,14 +1,13 @@
 //! Of a Namespace: the defaults that it gives.
 
-use minimesh_api::model::DefaultPolicy;
-
 use crate::annotations::{self, Ports};
+use crate::policy::Policies;
 use crate::resource::Namespace;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NamespaceEntry {
     pub(crate) opaque: Option<Ports>,
-    pub(crate) policy: Option<DefaultPolicy>,
+    pub(crate) policies: Policies,
 }
 
 impl NamespaceEntry {
@@ -16,7 +15,7 @@ impl NamespaceEntry {
         let annotations = &namespace.metadata.annotations;
         Self {
             opaque: annotations::opaque_ports(annotations, &|_| None),
-            policy: annotations::default_policy(annotations),
+            policies: Policies::of(annotations, &|_| None),
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use minimesh_api::model::{DefaultPolicy, PlaintextReason, Transport, WorkloadRef};
+use minimesh_api::model::{HttpProbe, PlaintextReason, Transport, WorkloadRef};
 
 use crate::annotations::{self, Ports};
-use crate::resource::{Metadata, Pod, Timestamp};
+use crate::policy::Policies;
+use crate::resource::{Container, IntOrString, Metadata, Pod, Timestamp};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PodEntry {
@@ -21,7 +22,8 @@ pub(crate) struct PodEntry {
     pub(crate) finished: bool,
     pub(crate) created: Option<Timestamp>,
     pub(crate) token_sha256: Option<[u8; 32]>,
-    pub(crate) policy: Option<DefaultPolicy>,
+    pub(crate) policies: Policies,
+    pub(crate) probes: Vec<HttpProbe>,
     pub(crate) opaque: Option<Ports>,
     skipped: Ports,
     declared: Vec<u16>,
@@ -44,7 +46,8 @@ impl PodEntry {
             finished: pod.is_finished(),
             created: pod.metadata.creation_timestamp,
             token_sha256: annotations::token_sha256(annotations),
-            policy: annotations::default_policy(annotations),
+            probes: pod.spec.containers().flat_map(probes).collect(),
+            policies: Policies::of(annotations, &|name| annotations::container_port(pod, name)),
             opaque: annotations::opaque_ports(annotations, &|name| annotations::container_port(pod, name)),
             skipped: annotations::skipped_ports(pod),
             declared: declared.collect(),
@@ -72,6 +75,23 @@ impl PodEntry {
 
 /// The proxy's own ports (DESIGN part 2) are not intercepted: whoever scrapes its metrics speaks plaintext to it.
 const OWN_PORTS: [u16; 3] = [4140, 4143, 4191];
+
+/// What the node asks a container in plain HTTP. Whoever asks the sidecar itself is not intercepted.
+fn probes(container: &Container) -> impl Iterator<Item = HttpProbe> {
+    let asked =
+        container.probes().filter(|_| container.name != Pod::SIDECAR).filter_map(|probe| probe.http_get.as_ref());
+    let plain = asked.filter(|get| get.scheme.as_deref() != Some("HTTPS"));
+    plain.filter_map(move |get| {
+        let port = match &get.port {
+            IntOrString::Int(port) => *port,
+            IntOrString::String(name) => annotations::port_named([container].into_iter(), name)?,
+        };
+        let path = get.path.as_deref().and_then(|path| path.split('?').next()).unwrap_or_default();
+        // as the kubelet reads it: a path without its slash is given one
+        let path = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
+        Some(HttpProbe { port, path })
+    })
+}
 
 /// A Deployment's pods belong to ReplicaSets named after it and the hash of their template.
 fn workload(metadata: &Metadata) -> WorkloadRef {

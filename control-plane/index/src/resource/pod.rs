@@ -131,6 +131,12 @@ pub struct Container {
     /// When it takes traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
+    /// When it is to be restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness_probe: Option<Probe>,
+    /// When the other probes begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub startup_probe: Option<Probe>,
     /// `Always` makes an init container a native sidecar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<String>,
@@ -226,13 +232,27 @@ pub struct TcpSocketAction {
     pub port: IntOrString,
 }
 
+impl Container {
+    /// Its probes.
+    pub fn probes(&self) -> impl Iterator<Item = &Probe> {
+        self.startup_probe.iter().chain(&self.readiness_probe).chain(&self.liveness_probe)
+    }
+}
+
+impl PodSpec {
+    /// Containers and init containers, since a sidecar is one of the latter.
+    pub fn containers(&self) -> impl Iterator<Item = &Container> {
+        self.containers.iter().chain(&self.init_containers)
+    }
+}
+
 impl Pod {
     /// Name of the sidecar's container: its presence in the spec is what "meshed" means.
     pub const SIDECAR: &'static str = "minimesh-proxy";
 
     /// Containers and init containers, since a sidecar is one of the latter.
     pub fn containers(&self) -> impl Iterator<Item = &Container> {
-        self.spec.containers.iter().chain(&self.spec.init_containers)
+        self.spec.containers()
     }
 
     /// The sidecar is in the spec.

@@ -79,10 +79,8 @@ fn inbound_policy_is_the_pods_then_the_namespaces_then_permissive() {
     assert_eq!(policy(strict, ""), expected(Protocol::Detect, DefaultPolicy::AllAuthenticated));
     let opaque = "config.linkerd.io/default-inbound-policy: deny, minimesh.io/opaque-ports: db";
     assert_eq!(policy(strict, opaque), expected(Protocol::Opaque, DefaultPolicy::Deny));
-    assert_eq!(
-        policy("", "minimesh.io/default-inbound-policy: all-authentcated"),
-        expected(Protocol::Detect, DefaultPolicy::Deny)
-    );
+    let port = "minimesh.io/port-inbound-policies: 'db=cluster-authenticated'";
+    assert_eq!(policy(strict, port), expected(Protocol::Detect, DefaultPolicy::ClusterAuthenticated));
 }
 
 #[test]
@@ -93,6 +91,7 @@ fn workload_of_an_unknown_pod_is_unknown() {
         draining: false,
         cluster_networks: settings().cluster_networks,
         node_ips: Vec::new(),
+        probes: Vec::new(),
     };
     assert_eq!(index.workload("shop", "web"), Some(expected));
     assert_eq!(index.workload("shop", "gone"), None);
@@ -109,4 +108,16 @@ fn a_pod_is_told_every_address_of_its_node_once() {
     assert_eq!(node_ips("hostIP: 192.0.2.1"), ["192.0.2.1"]);
     let both = "hostIP: 192.0.2.1, hostIPs: [{ ip: '::ffff:192.0.2.1' }, { ip: '2001:db8::1' }]";
     assert_eq!(node_ips(both), ["192.0.2.1", "2001:db8::1"]);
+}
+
+#[test]
+fn a_pod_is_told_which_plain_requests_its_own_spec_has_the_node_make() {
+    let probed = pod("").replace(
+        "containerPort: 3306 }]",
+        "containerPort: 3306 }], livenessProbe: { httpGet: { port: db, path: 'live?full' } }, readinessProbe: { httpGet: \
+         { port: 81 } }, startupProbe: { httpGet: { port: 82, scheme: HTTPS } }",
+    );
+    let probes = index(&probed).workload("shop", "web").unwrap().probes;
+    let told: Vec<_> = probes.iter().map(|probe| (probe.port, &*probe.path)).collect();
+    assert_eq!(told, [(81, "/"), (3306, "/live")]);
 }
