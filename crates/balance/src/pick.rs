@@ -15,5 +15,14 @@ pub fn pick_p2c<'s>(n: usize, slot: impl Fn(usize) -> &'s Slot, now: Instant, rn
     let first = rng.below(n);
     // one of the n - 1 others
     let second = (first + 1 + rng.below(n - 1)) % n;
-    Some(if slot(second).load(now) < slot(first).load(now) { second } else { first })
+    Some(if is_less_loaded(slot(second), slot(first), now) { second } else { first })
+}
+
+/// An endpoint that never answered has no latency to compare: whatever was assumed, where the others are faster it would not
+/// be asked until they slow down. It is taken to be as fast as the other one.
+fn is_less_loaded(one: &Slot, other: &Slot, now: Instant) -> bool {
+    if one.is_unknown() || other.is_unknown() {
+        return one.in_flight() < other.in_flight();
+    }
+    one.load(now) < other.load(now)
 }

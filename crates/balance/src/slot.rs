@@ -34,8 +34,7 @@ const FAILURE_FACTOR: f64 = 2.0;
 const WORST: Duration = Duration::from_secs(60);
 
 impl Slot {
-    /// An endpoint that was never asked. `default_latency` should be what a typical endpoint takes: it is then tried like any
-    /// other, and not flooded.
+    /// An endpoint that was never asked. `default_latency` should be what a typical endpoint takes.
     pub fn new(default_latency: Duration) -> Slot {
         Slot { in_flight: Cell::new(0), estimate: Cell::new(nanos(default_latency)), observed: Cell::new(None) }
     }
@@ -54,6 +53,11 @@ impl Slot {
             Outcome::Failure => self.observe(latency.max(self.estimate(now) * FAILURE_FACTOR).min(nanos(WORST)), now),
             Outcome::Success => self.observe(latency.min(nanos(WORST)), now),
         }
+    }
+
+    /// Whether it has never answered.
+    pub fn is_unknown(&self) -> bool {
+        self.observed.get().is_none()
     }
 
     /// Requests started and not finished.

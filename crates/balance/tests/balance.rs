@@ -30,6 +30,18 @@ fn of_two_the_less_loaded_is_taken_always() {
 }
 
 #[test]
+fn an_endpoint_that_never_answered_is_asked_although_the_other_is_fast() {
+    let mut world = World::new(&[1, 1]);
+    world.answer(0, 1, Outcome::Success);
+    let [known, new] = world.shares(100)[..] else { panic!("two endpoints") };
+    // 50 expected, sigma 5
+    assert!((30..=70).contains(&known) && (30..=70).contains(&new), "{known} {new}");
+    // but not flooded while it owes its first answer
+    world.slots[1].start();
+    assert_eq!(world.shares(100), [100, 0]);
+}
+
+#[test]
 fn requests_in_flight_count() {
     let mut world = World::new(&[1, 1]);
     world.slots[0].start();
