@@ -39,6 +39,9 @@ const IDLE_MAX: usize = 128;
 /// Both proxies are awake and a round trip is milliseconds; this is for overload.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Clocks of a cluster differ by less than this, or certificates have worse problems.
+const CLOCKS: Duration = Duration::from_secs(60);
+
 /// A peer's certificate is judged again on reuse after this, and whenever our credentials changed.
 const JUDGED_FOR: Duration = Duration::from_secs(30);
 
@@ -77,6 +80,9 @@ struct Configs {
 pub(crate) struct Upstream {
     pub(crate) conn: Conn,
     opened: Instant,
+    /// The peer judges each request by our certificate as this connection presented it: none is sent so many seconds after
+    /// it was opened.
+    usable_for: u32,
     /// Credentials generation and time of the last judgement of the peer's certificate.
     judged: (u64, Instant),
     cells: Arc<EdgeCells>,
@@ -153,6 +159,7 @@ impl Endpoint {
             let idle = self.idle.borrow_mut().pop()?;
             let mut upstream = idle.upstream;
             if now - idle.since < self.idle_limit()
+                && (now - upstream.opened).as_secs() < upstream.usable_for.into()
                 && upstream.conn.stream.poll_usable(cx)
                 && self.is_still_trusted(worker, &mut upstream, now)
             {
@@ -191,6 +198,7 @@ impl Endpoint {
     /// Opens a connection: TCP, and mutual TLS where the endpoint is meshed. Never anything less than what is described.
     pub(crate) async fn connect(&self, worker: &Worker, alpn: Alpn) -> Result<Upstream, Error> {
         let began = Instant::now();
+        let usable_for = if self.is_mesh() { worker.credentials().map_or(0, |own| usable_for(&own)) } else { u32::MAX };
         let result = self.connect_inner(worker, alpn).await;
         let outcome = match &result {
             Ok(_) => Connected::Ok,
@@ -208,6 +216,7 @@ impl Endpoint {
         Ok(Upstream {
             conn: Conn { stream, buffer: Buffer::default() },
             opened: began,
+            usable_for,
             judged: (worker.generation(), began),
             cells: Arc::clone(cells),
             reason: Cell::new(CloseReason::Clean),
@@ -297,6 +306,13 @@ impl Endpoint {
         let labels = EdgeLabels { target: Some(self.address), zone: self.described.zone.clone(), policy: None };
         worker.control.metrics().edge(key, labels)
     }
+}
+
+/// How many seconds a connection that presents our present certificate takes requests: the rest of its life, less a tenth
+/// for requests on their way and for the peer's clock.
+fn usable_for(own: &Credentials) -> u32 {
+    let rest = own.leaf().not_after().duration_since(SystemTime::now()).unwrap_or_default();
+    u32::try_from((rest - (rest / 10).min(CLOCKS)).as_secs()).unwrap_or(u32::MAX)
 }
 
 impl Upstream {

@@ -35,6 +35,23 @@ async fn certificates_renew_while_traffic_flows() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_connection_is_not_used_for_longer_than_the_certificate_that_it_presented() {
+    let (mesh, server) = one_server().await;
+    let short = |life| mesh.credentials(&mesh.authority, &mesh.client.identity, Duration::from_secs(life));
+    mesh.client.control.credentials(short(2));
+    let mut client = mesh.connect().await;
+    client.get().await;
+    // renewed in time: the peer, which knows the old one, must not be asked on the old connection after its end
+    mesh.client.control.credentials(short(3600));
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert!(client.get().await.starts_with("HTTP/1.1 200 "));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.proxy.edge().tcp_opened, 2, "the second connection presented the second certificate");
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_leaving_pod_ends_its_connections_without_losing_a_request() {
     let (mesh, server) = one_server().await;
     let mut client = mesh.connect().await;
