@@ -15,6 +15,7 @@
 
 pub mod apps;
 pub mod body;
+pub mod demo;
 pub mod http;
 pub mod protocol;
 pub mod stage;

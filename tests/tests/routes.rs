@@ -6,7 +6,7 @@ use std::time::Instant;
 use minimesh_tests::apps::{Request, Response};
 use minimesh_tests::wait;
 use minimesh_tests::world::manifests::Service;
-use minimesh_tests::world::{Pod, World};
+use minimesh_tests::world::{ControlPlane, HttpServer, Pod, World};
 
 const FRONT: Service<'_> = service("front", 10);
 const ONE: Service<'_> = service("one", 11);
@@ -17,15 +17,7 @@ const EMPTY: Service<'_> = service("empty", 13);
 fn a_changed_file_moves_traffic_and_a_malformed_one_does_not() {
     let world = World::start("routes-change");
     let control_plane = world.control_plane(&[]);
-    let (client, one, two) = (
-        world.pod("client").start(&control_plane),
-        world.pod("one").start(&control_plane),
-        world.pod("two").start(&control_plane),
-    );
-    let _servers = [one.http_server(ONE.target_port), two.http_server(TWO.target_port)];
-    world.serve(&FRONT, &[&one]);
-    world.serve(&ONE, &[&one]);
-    world.serve(&TWO, &[&two]);
+    let (client, _servers) = two_backends(&world, &control_plane);
     world.manifest("route.yaml", &route(&to("/", "one")));
     let server = || ask(&client, "/").header("x-server").map(str::to_owned);
     wait::eventually("the first route", || (server().as_deref() == Some("one")).then_some(()));
@@ -91,15 +83,7 @@ fn requests_that_go_nowhere_are_answered_by_the_table() {
 fn matches_filters_and_weights_are_honoured() {
     let world = World::start("routes-rules");
     let control_plane = world.control_plane(&[]);
-    let (client, one, two) = (
-        world.pod("client").start(&control_plane),
-        world.pod("one").start(&control_plane),
-        world.pod("two").start(&control_plane),
-    );
-    let _servers = [one.http_server(ONE.target_port), two.http_server(TWO.target_port)];
-    world.serve(&FRONT, &[&one]);
-    world.serve(&ONE, &[&one]);
-    world.serve(&TWO, &[&two]);
+    let (client, _servers) = two_backends(&world, &control_plane);
     world.manifest("route.yaml", &route(RULES));
     wait::eventually("the route", || (ask(&client, "/marked").header("x-marked").is_some()).then_some(()));
 
@@ -133,6 +117,17 @@ const RULES: &str = r"  - matches:
     backendRefs: [{name: one, port: 80}]
   - backendRefs: [{name: one, port: 80}]
 ";
+
+/// A client, and two servers: `front` and `one` are the first, `two` is the second.
+fn two_backends<'w>(world: &'w World, control_plane: &ControlPlane<'w>) -> (Pod<'w>, [HttpServer<'w>; 2]) {
+    let pod = |name| world.pod(name).start(control_plane);
+    let (client, one, two) = (pod("client"), pod("one"), pod("two"));
+    let servers = [one.http_server(ONE.target_port), two.http_server(TWO.target_port)];
+    for (service, pod) in [(&FRONT, &one), (&ONE, &one), (&TWO, &two)] {
+        world.serve(service, &[pod]);
+    }
+    (client, servers)
+}
 
 const fn service(name: &str, last: u8) -> Service<'_> {
     Service { name, address: Ipv4Addr::new(10, 43, 0, last), port: 80, target_port: 8080, protocol: Some("http") }

@@ -3,7 +3,7 @@
 //!
 //! Ends on SIGTERM, or when the node does.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt};
 
@@ -15,9 +15,7 @@ const FOUND: &str = "found";
 
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let marker = flags.text("marker")?.as_bytes();
-    let packets = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
-    // as much as the kernel grants: a packet that is dropped here is not looked at
-    let _ = setsockopt(&packets, sockopt::RcvBufForce, &(64 << 20));
+    let packets = packets()?;
     println!("{}", super::READY);
     // a segment that the kernel has not cut yet is larger than any MTU
     let mut buffer = vec![0; 256 * 1024];
@@ -29,4 +27,12 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
             println!("{FOUND} {}", String::from_utf8_lossy(&word.copied().collect::<Vec<u8>>()));
         }
     }
+}
+
+/// Every packet of the network namespace that this process is in.
+pub(crate) fn packets() -> nix::Result<OwnedFd> {
+    let packets = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+    // as much as the kernel grants: a packet that is dropped here is not looked at
+    let _ = setsockopt(&packets, sockopt::RcvBufForce, &(64 << 20));
+    Ok(packets)
 }

@@ -41,27 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let request: Request = flags.json("request")?;
     let failed = |error: std::io::Error| Response { status: 0, headers: Vec::new(), body: error.to_string() };
-    println!("{}", serde_json::to_string(&send(&request).unwrap_or_else(failed))?);
+    println!("{}", serde_json::to_string(&request.send().unwrap_or_else(failed))?);
     Ok(())
-}
-
-fn send(request: &Request) -> std::io::Result<Response> {
-    let mut stream = TcpStream::connect_timeout(&request.address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut text = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", request.method, request.target, request.address);
-    for (name, value) in &request.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    text.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{}", request.body.len(), request.body));
-    stream.write_all(text.as_bytes())?;
-    let mut reader = BufReader::new(stream);
-    let head = Head::read(&mut reader)?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let mut body = Vec::new();
-    if request.method != "HEAD" {
-        http::read_body(&mut reader, head.response_framing(), |piece| body.extend_from_slice(piece))?;
-    }
-    let status = head.status().unwrap_or_default();
-    Ok(Response { status, headers: head.headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 impl Request {
@@ -80,6 +61,26 @@ impl Request {
     pub fn body(mut self, method: &str, body: &str) -> Request {
         (self.method, self.body) = (method.into(), body.into());
         self
+    }
+
+    /// Sends it from here.
+    pub fn send(&self) -> std::io::Result<Response> {
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut text = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.address);
+        for (name, value) in &self.headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{}", self.body.len(), self.body));
+        stream.write_all(text.as_bytes())?;
+        let mut reader = BufReader::new(stream);
+        let head = Head::read(&mut reader)?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let mut body = Vec::new();
+        if self.method != "HEAD" {
+            http::read_body(&mut reader, head.response_framing(), |piece| body.extend_from_slice(piece))?;
+        }
+        let status = head.status().unwrap_or_default();
+        Ok(Response { status, headers: head.headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 

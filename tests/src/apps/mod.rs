@@ -13,6 +13,7 @@ mod tcp_server;
 use crate::Failure;
 use flags::Flags;
 
+pub(crate) use capture::packets;
 pub use http_load::LoadResult;
 pub use http_request::{Request, Response};
 pub use rogue::{Rogue, RogueResult};

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use minimesh_tests::{Failure, apps, stage};
+use minimesh_tests::{Failure, apps, demo, stage};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         "enter" => stage::enter(rest),
         "init" => stage::init(),
         "node" => stage::node(),
+        "watch" => demo::run(rest),
         other => Err(format!("no role {other:?}").into()),
     };
     match result {

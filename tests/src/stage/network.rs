@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 
 use futures_util::TryStreamExt;
 use nix::sched::{CloneFlags, setns, unshare};
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
 use crate::Failure;
@@ -15,7 +16,11 @@ use crate::Failure;
 /// The node, and the pods' way out.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
 const PREFIX: u8 = 16;
+/// Addresses of Services.
+const SERVICES: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 0);
 const BRIDGE: &str = "pods";
+/// The kernel's table of addresses that are this host's own (RT_TABLE_LOCAL).
+const LOCAL_TABLE: u32 = 255;
 
 pub(super) struct Network {
     node: File,
@@ -32,6 +37,7 @@ impl Network {
         let bridge = index(&handle, BRIDGE).await?;
         configure(&handle, "lo", None).await?;
         configure(&handle, BRIDGE, Some(GATEWAY)).await?;
+        refuse(&handle, SERVICES).await?;
         Ok(Network { node: own_namespace()?, handle, bridge, pods: HashMap::new() })
     }
 
@@ -86,6 +92,14 @@ async fn configure(handle: &Handle, name: &str, address: Option<Ipv4Addr>) -> Re
     }
     handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
     Ok(())
+}
+
+/// A connection to an address of no Service is refused at once, as kube-proxy does it, instead of going unanswered until the
+/// proxy that passed it through gives up.
+async fn refuse(handle: &Handle, network: Ipv4Addr) -> Result<(), Failure> {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(network, PREFIX);
+    let route = route.output_interface(index(handle, "lo").await?).table_id(LOCAL_TABLE).kind(RouteType::Local);
+    Ok(handle.route().add(route.scope(RouteScope::Host).build()).execute().await?)
 }
 
 async fn index(handle: &Handle, name: &str) -> Result<u32, Failure> {

@@ -150,7 +150,7 @@ pub fn minimesh() -> PathBuf {
 }
 
 /// A program that cargo built into the folder above that of the test itself.
-fn beside(name: &str) -> PathBuf {
+pub(crate) fn beside(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a process knows its program");
     test.ancestors().nth(2).expect("tests are in target/PROFILE/deps").join(name)
 }
