@@ -10,8 +10,8 @@ use minimesh_route::HeaderEdits;
 use tokio::time::Instant;
 
 use super::h1::{
-    Body, Broken, Conn, Exchange, Failure, Framing, Guard, HeadError, Method, RequestHead, ResponseHead, Strip,
-    Transfer,
+    Body, Broken, Conn, DELIVERED, Exchange, Failure, Framing, Guard, HeadError, Hold, Method, RequestHead,
+    ResponseHead, Strip, Transfer,
 };
 use crate::error::{Error, Kind, Retry, Side};
 use crate::metrics::Classification;
@@ -26,6 +26,8 @@ pub(crate) struct Passage<'a> {
     pub(crate) client_id: &'a [u8],
     /// Whether the server is a proxy of ours, known by its certificate.
     pub(crate) mesh: bool,
+    /// Whether the client is one.
+    pub(crate) peer: bool,
     /// The client's connection is to end with this response.
     pub(crate) close: bool,
     /// Largest response head.
@@ -62,9 +64,16 @@ pub(crate) struct Failed {
     pub(crate) answered: Option<u16>,
     /// Nothing was consumed that a repetition would need.
     pub(crate) repeatable: bool,
+    /// The server ended its direction in mid-response, and the client can tell that from a whole one: it may see the same.
+    pub(crate) cut: bool,
 }
 
 impl Failed {
+    /// Failed before anything of the request was consumed.
+    pub(crate) fn untouched(error: Error) -> Failed {
+        Failed { error, answered: None, repeatable: true, cut: false }
+    }
+
     /// What a response that was not passed on whole counts as. A client that leaves before it has read everything is no failure
     /// of the server's.
     pub(crate) fn class_of(&self, status: u16) -> Classification {
@@ -85,29 +94,31 @@ pub(crate) async fn forward(
 ) -> Result<Forwarded, Failed> {
     let request = match begin_request(down, head, passage) {
         Ok(request) => request,
-        Err(error) => return Err(Failed { error, answered: None, repeatable: false }),
+        Err(error) => return Err(Failed { error, answered: None, repeatable: false, cut: false }),
     };
-    let mut exchange = Exchange::new(down, up, guard, request, passage.limit);
+    let limit = passage.limit + if passage.mesh { OWN_LINES } else { 0 };
+    let mut exchange = Exchange::new(down, up, guard, request, limit).announcing(passage.peer);
     if let Err(failure) = exchange.begin().await {
         return Err(unanswered(failure, &exchange));
     }
     let sent = Instant::now();
 
     let mut goodbye = false;
-    let response = match response_head(&mut exchange, head, passage, &mut goodbye).await {
+    let mut response = match response_head(&mut exchange, head, passage, &mut goodbye).await {
         Ok(response) => response,
         Err(failure) => return Err(unanswered(failure, &exchange)),
     };
     let received = Instant::now();
     if let Some(error) = not_delivered(&exchange, &response, passage) {
         let repeatable = exchange.request().is_repeatable();
-        return Err(Failed { error, answered: None, repeatable });
+        return Err(Failed { error, answered: None, repeatable, cut: false });
     }
+    exchange.delivered();
     let plan = match Plan::of(head, &response, passage) {
         Ok(plan) => plan,
         Err(failure) => return Err(unanswered(failure, &exchange)),
     };
-    let mut answer = match begin_response(&exchange, head, &response, passage, &plan) {
+    let mut answer = match begin_response(&exchange, head, &mut response, passage, &plan) {
         Ok(answer) => answer,
         Err(failure) => return Err(unanswered(failure, &exchange)),
     };
@@ -118,8 +129,8 @@ pub(crate) async fn forward(
         None => exchange.respond(&mut answer).await,
     };
     if let Err(failure) = responded {
-        let error = error_of(failure);
-        return Err(Failed { error, answered: Some(response.status), repeatable: false });
+        let cut = matches!(failure, Failure::UpstreamEnded { .. }) && !plan.payload_only;
+        return Err(Failed { error: error_of(failure), answered: Some(response.status), repeatable: false, cut });
     }
     answer.let_go(&mut exchange.up.buffer);
     let uploaded = plan.tunnel || exchange.request().is_done() || {
@@ -128,13 +139,14 @@ pub(crate) async fn forward(
     };
     let sent = exchange.request().moved();
     exchange.let_go();
+    let (half_closed, up_is_clean) = (exchange.is_half_closed(), exchange.up.buffer.is_empty());
     Ok(Forwarded {
         status: response.status,
         added,
         sent,
         received: answer.moved(),
         keep_down: plan.keep_down && uploaded,
-        keep_up: response.keep_alive && !goodbye && uploaded && exchange.up.buffer.is_empty(),
+        keep_up: response.keep_alive && !goodbye && uploaded && !half_closed && up_is_clean,
         tunnel: plan.tunnel,
     })
 }
@@ -155,42 +167,62 @@ impl Plan {
         let connected = head.method == Method::Connect && (200..300).contains(&response.status);
         let tunnel = connected || response.status == 101;
         let payload_only = head.minor == 0 && response.framing == Framing::Chunked;
-        let keep_down =
-            head.keep_alive && !passage.close && !tunnel && !payload_only && response.framing != Framing::Close;
+        // between proxies of ours the connection outlives what client and application say to each other about theirs
+        let keep_alive = head.keep_alive || (passage.peer && head.hop_keep);
+        let ends = if passage.peer { response.framing == Framing::Close } else { response.closes };
+        let keep_down = keep_alive && !passage.close && !tunnel && !payload_only && !ends;
         Ok(Plan { tunnel, keep_down, payload_only })
     }
 }
 
 fn begin_request(down: &Conn, head: &RequestHead, passage: &Passage<'_>) -> Result<Transfer, Error> {
-    let connection: &[u8] = match (head.upgrade, head.minor) {
-        (true, _) => b"connection: upgrade\r\n",
-        // so that the next hop keeps its connection, whatever the client does with its own
-        (false, 0) => b"connection: keep-alive\r\n",
-        (false, _) => b"",
-    };
-    let extra = [connection, passage.client_id];
+    let upgrade: &[u8] = if head.upgrade_unsaid { UPGRADE } else { b"" };
+    // so that the next hop keeps its connection, whatever the client does with its own
+    let keep: &[u8] = if passage.mesh && head.ends { HOP_KEEP } else { b"" };
+    let extra = [upgrade, keep, passage.client_id];
     let extra = if extra.iter().all(|line| line.is_empty()) { &[] } else { extra.as_slice() };
+    let hold = if passage.mesh { Hold::Wait } else { Hold::No };
     Transfer::new(&down.buffer, head.len, &head.cuts, passage.request, extra, Body::new(head.framing))
+        .map(|request| request.holding(hold))
         .map_err(|_| Error::new(Kind::BadRequest, Side::Downstream).because("malformed chunk"))
 }
+
+/// What another proxy of ours may have added to a head that it let pass.
+pub(crate) const OWN_LINES: usize = 1024;
+
+const UPGRADE: &[u8] = b"connection: upgrade\r\n";
+const CLOSE: &[u8] = b"connection: close\r\n";
+/// What the line between two proxies of ours says: see `h1::hop`.
+const HOP_KEEP: &[u8] = b"minimesh-hop: keep\r\n";
+const HOP_CLOSE: &[u8] = b"minimesh-hop: close\r\n";
 
 fn begin_response(
     exchange: &Exchange<'_>,
     head: &RequestHead,
-    response: &ResponseHead,
+    response: &mut ResponseHead,
     passage: &Passage<'_>,
     plan: &Plan,
 ) -> Result<Transfer, Failure> {
-    let connection: &[&[u8]] = match (response.status, head.minor) {
-        (101, _) => &[b"connection: upgrade\r\n"],
-        _ if plan.tunnel => &[],
-        (_, 0) if plan.keep_down => &[b"connection: keep-alive\r\n"],
-        _ if plan.keep_down => &[],
-        _ => &[b"connection: close\r\n"],
+    let line = match passage.peer {
+        _ if response.status == 101 && response.upgrade_unsaid => UPGRADE,
+        _ if plan.tunnel => b"",
+        true if plan.payload_only => b"",
+        true => match (plan.keep_down, response.ends || !head.keep_alive) {
+            (true, true) => HOP_KEEP,
+            (false, false) => HOP_CLOSE,
+            _ => b"",
+        },
+        false if !plan.keep_down && head.keep_alive && !response.ends => CLOSE,
+        false => b"",
     };
+    if plan.payload_only || line == CLOSE {
+        response.drop_keep_alive().map_err(Failure::UpstreamMalformed)?;
+    }
+    let extra = [line];
+    let extra = if line.is_empty() { &[] } else { extra.as_slice() };
     let make = if plan.payload_only { Transfer::payload_only } else { Transfer::new };
     let body = Body::new(response.framing);
-    make(&exchange.up.buffer, response.len, &response.cuts, passage.response, connection, body)
+    make(&exchange.up.buffer, response.len, &response.cuts, passage.response, extra, body)
         .map_err(|_: Broken| Failure::UpstreamMalformed(HeadError::Malformed("chunk")))
 }
 
@@ -204,15 +236,20 @@ async fn response_head(
     let strip = if passage.mesh { Strip::Nothing } else { Strip::Own };
     loop {
         let response = exchange.response_head(head, strip).await?;
-        if passage.mesh && is_goodbye(exchange, &response) {
-            *goodbye = true;
-            exchange.skip(&response);
-            continue;
+        if !response.is_interim() {
+            return Ok(response);
         }
-        match (response.is_interim(), head.minor) {
-            (false, _) => return Ok(response),
-            (true, 0) => exchange.skip(&response),
-            (true, _) => exchange.interim(&response).await?,
+        let word = &exchange.up.buffer.bytes()[..response.len];
+        let (is_goodbye, is_delivered) = (passage.mesh && word == GOODBYE, passage.mesh && word == DELIVERED);
+        *goodbye |= is_goodbye;
+        if !is_goodbye {
+            // the application's own interim response proves it as well
+            exchange.delivered();
+        }
+        if is_goodbye || is_delivered || head.minor == 0 {
+            exchange.skip(&response);
+        } else {
+            exchange.interim(&response).await?;
         }
     }
 }
@@ -221,10 +258,6 @@ async fn response_head(
 /// serving until the other side closes, so that a request that crossed the word on its way is answered and not lost; closing
 /// first would lose what cannot be sent again, a body that has already gone.
 pub(crate) const GOODBYE: &[u8] = b"HTTP/1.1 103 Early Hints\r\nminimesh-goodbye: drain\r\n\r\n";
-
-fn is_goodbye(exchange: &Exchange<'_>, response: &ResponseHead) -> bool {
-    response.status == 103 && exchange.up.buffer.bytes()[..response.len] == *GOODBYE
-}
 
 /// The far proxy's word, believed over mTLS only, that the request did not reach its application.
 fn not_delivered(exchange: &Exchange<'_>, response: &ResponseHead, passage: &Passage<'_>) -> Option<Error> {
@@ -242,7 +275,7 @@ fn not_delivered(exchange: &Exchange<'_>, response: &ResponseHead, passage: &Pas
 }
 
 fn unanswered(failure: Failure, exchange: &Exchange<'_>) -> Failed {
-    Failed { error: error_of(failure), answered: None, repeatable: exchange.request().is_repeatable() }
+    Failed { error: error_of(failure), answered: None, repeatable: exchange.request().is_repeatable(), cut: false }
 }
 
 fn error_of(failure: Failure) -> Error {

@@ -8,5 +8,5 @@ mod forward;
 pub(crate) mod h1;
 mod server;
 
-pub(crate) use forward::{Failed, Forwarded, GOODBYE, Passage, forward};
+pub(crate) use forward::{Failed, Forwarded, GOODBYE, OWN_LINES, Passage, forward};
 pub(crate) use server::{Next, linger, next_request};

@@ -17,7 +17,7 @@ use super::port::Port;
 use super::{count, tcp};
 use crate::error::{Answer, Error, Kind, Side, render};
 use crate::http::h1::{Alarm, Body, Conn, Guard, HeadError, Method, RequestHead};
-use crate::http::{Failed, GOODBYE, Next, Passage, forward, linger, next_request};
+use crate::http::{Failed, GOODBYE, Next, OWN_LINES, Passage, forward, linger, next_request};
 use crate::io::{Buffer, Tls};
 use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal};
 use crate::worker::Worker;
@@ -72,13 +72,14 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         alarm: Alarm::default(),
         counted: Counted::new(permit.port().cells(worker, EdgeProtocol::Http, permit.peer())),
     };
+    let limit = worker.head_limit + if permit.peer().identity().is_some() { OWN_LINES } else { 0 };
     let parting = || worker.closing.get() || worker.leaving.get();
     let mut parted = false;
     loop {
         let end_idle = || worker.stopped.get() || !permit.holds(worker) || (parting() && !parted);
         let next = match parted {
-            false => next_request(&mut client.conn, worker.head_limit, end_idle).await,
-            true => Box::pin(last_request(worker, &mut client.conn, end_idle)).await,
+            false => next_request(&mut client.conn, limit, end_idle).await,
+            true => Box::pin(last_request(&mut client.conn, limit, end_idle)).await,
         };
         let head = match next {
             Next::Request(head) => head,
@@ -107,8 +108,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
 }
 
 /// After the goodbye: a request that crossed it, or the peer's end. A peer that does neither is not waited for.
-async fn last_request(worker: &Worker, conn: &mut Conn, end_idle: impl Fn() -> bool) -> Next {
-    timeout(PARTING, next_request(conn, worker.head_limit, end_idle)).await.unwrap_or(Next::Idle)
+async fn last_request(conn: &mut Conn, limit: usize, end_idle: impl Fn() -> bool) -> Next {
+    timeout(PARTING, next_request(conn, limit, end_idle)).await.unwrap_or(Next::Idle)
 }
 
 /// Tells a peer that is not let in.
@@ -136,7 +137,7 @@ impl Client<'_> {
 
     async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
         let (worker, permit) = (self.worker, self.permit);
-        self.authorize().map_err(untouched)?;
+        self.authorize().map_err(Failed::untouched)?;
         let port = permit.port();
         // held before the body is read: where the application is absent, nothing of the request is consumed
         let mut waited = Duration::ZERO;
@@ -147,7 +148,7 @@ impl Client<'_> {
                 let dialled = Box::pin(port.dial(worker)).await;
                 waited = dialling.elapsed();
                 worker.cells.pool_wait(waited);
-                dialled.map_err(untouched)?
+                dialled.map_err(Failed::untouched)?
             }
         };
         let passage = Passage {
@@ -155,13 +156,22 @@ impl Client<'_> {
             response: &NO_EDITS,
             client_id: &self.client_id,
             mesh: false,
+            peer: permit.peer().identity().is_some(),
             close: worker.closing.get() || worker.leaving.get() || !permit.holds(worker),
             limit: worker.head_limit,
             began,
             waited,
         };
         let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
-        let forwarded = forward(&mut self.conn, &mut app, head, &passage, guard).await?;
+        let forwarded = match forward(&mut self.conn, &mut app, head, &passage, guard).await {
+            Ok(forwarded) => forwarded,
+            Err(failed) => {
+                if failed.error.kind == Kind::ClientClosed {
+                    app.stream.reset();
+                }
+                return Err(failed);
+            }
+        };
         let cells = &self.counted.cells;
         let class = if forwarded.status >= 500 { Classification::Failure } else { Classification::Success };
         cells.request();
@@ -211,6 +221,9 @@ impl Client<'_> {
             None => Classification::Success,
         };
         cells.response(status, class, began.elapsed(), Default::default());
+        if failed.cut {
+            return After::Linger;
+        }
         if failed.answered.is_some() || failed.error.kind == Kind::ClientClosed {
             return After::Reset;
         }
@@ -257,11 +270,6 @@ fn client_id(peer: &Peer) -> Vec<u8> {
 
 fn answer(head: &[u8], method: Method, close: bool) -> Answer<'_> {
     Answer { head, head_only: method == Method::Head, close, hop: Direction::Inbound, not_delivered: false }
-}
-
-/// Failed before anything of the request was consumed.
-fn untouched(error: Error) -> Failed {
-    Failed { error, answered: None, repeatable: true }
 }
 
 impl Counted {

@@ -83,17 +83,17 @@ impl Client<'_> {
 
     async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
         let worker = self.worker;
-        let plan = self.target.plan(worker).await.map_err(untouched)?;
+        let plan = self.target.plan(worker).await.map_err(Failed::untouched)?;
         let choice = {
             let bytes = self.conn.buffer.bytes();
             let (path, query) = head.path_and_query(bytes);
             let lines = Lines::new(&bytes[..head.len]);
             let request = RequestView { method: head.method_name(bytes), path, query, headers: &lines };
-            choose(worker, &plan, &request, began).map_err(untouched)?
+            choose(worker, &plan, &request, began).map_err(Failed::untouched)?
         };
         let mut tried = Tried::default();
         loop {
-            let endpoint = choice.backend.pick(worker, &tried).await.map_err(untouched)?;
+            let endpoint = choice.backend.pick(worker, &tried).await.map_err(Failed::untouched)?;
             let failed = match self.attempt(head, &choice, &endpoint, tried.is_empty()).await {
                 Ok(after) => return Ok(after),
                 Err(failed) => failed,
@@ -127,7 +127,8 @@ impl Client<'_> {
         let mut upstream = match unconstrained(poll_fn(|cx| Poll::Ready(endpoint.reuse(worker, cx)))).await {
             Some(upstream) => upstream,
             None => {
-                let (upstream, dialled) = Box::pin(dial(worker, endpoint, deadline)).await.map_err(untouched)?;
+                let (upstream, dialled) =
+                    Box::pin(dial(worker, endpoint, deadline)).await.map_err(Failed::untouched)?;
                 waited += dialled;
                 upstream
             }
@@ -137,6 +138,7 @@ impl Client<'_> {
             response: &choice.filters.response,
             client_id: &[],
             mesh: endpoint.is_mesh(),
+            peer: false,
             close: worker.closing.get(),
             limit: worker.head_limit,
             began,
@@ -156,6 +158,10 @@ impl Client<'_> {
                     load.outcome = Outcome::Failure;
                 }
                 upstream.ended_by(CloseReason::Other);
+                if failed.error.kind == Kind::ClientClosed {
+                    // as on a direct connection: the server learns that nobody listens any more
+                    upstream.take().stream.reset();
+                }
                 if failed.answered.is_some() {
                     let cells = endpoint.http_cells(worker);
                     let status = failed.answered.unwrap_or_default();
@@ -170,6 +176,9 @@ impl Client<'_> {
     /// Tells the client what went wrong.
     async fn refuse(&mut self, head: &RequestHead, failed: Failed) -> After {
         count(self.worker, &failed.error);
+        if failed.cut {
+            return After::Linger;
+        }
         if failed.answered.is_some() || failed.error.kind == Kind::ClientClosed {
             return After::Reset;
         }
@@ -264,11 +273,6 @@ pub(super) async fn answer_and_close(_: &Worker, mut conn: Conn, kind: Kind) {
         drop(out);
         linger(conn).await;
     }
-}
-
-/// Failed before anything of the request was consumed.
-fn untouched(error: Error) -> Failed {
-    Failed { error, answered: None, repeatable: true }
 }
 
 fn because(kind: Kind, error: HeadError) -> Error {

@@ -5,10 +5,13 @@
 
 mod chaos;
 mod edges;
+mod endings;
 mod http;
 mod opaque;
 mod policy;
 mod retry;
+mod transparent;
+mod uploads;
 
 use std::cell::Cell;
 use std::future::Future;

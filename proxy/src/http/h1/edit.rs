@@ -2,12 +2,12 @@
 
 use minimesh_route::HeaderEdits;
 
-use super::head::offset;
+use super::head::line_range;
 use super::{HeadError, Lines};
 use crate::io::Buffer;
 
-/// Lines that a hop may have to leave out; adjacent ones count once. Honest heads have three or four.
-const MAX_CUTS: usize = 12;
+/// Lines that a hop may have to leave out; adjacent ones count once. Honest heads have none or two.
+const MAX_CUTS: usize = 8;
 
 /// Ranges of a head that are not passed on, ascending and disjoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,12 +28,11 @@ impl Cuts {
         headers: &[httparse::Header<'_>],
         index: usize,
     ) -> Result<(), HeadError> {
-        let start = offset(head, headers[index].name.as_bytes());
-        let end = headers.get(index + 1).map_or(head.len() - 2, |next| offset(head, next.name.as_bytes()));
-        self.add(start as u32, end as u32)
+        let (start, end) = line_range(head, headers, index);
+        self.add(start, end)
     }
 
-    fn add(&mut self, start: u32, end: u32) -> Result<(), HeadError> {
+    pub(super) fn add(&mut self, start: u32, end: u32) -> Result<(), HeadError> {
         let count = usize::from(self.count);
         let ranges = &mut self.ranges[..count];
         if ranges.iter().any(|range| range.0 <= start && end <= range.1) {

@@ -1,18 +1,22 @@
 //! One request and its response over two connections, both bodies at once, in one task.
 //!
 //! The caller reads it as a list of steps: `response_head` (uploads meanwhile), look at the head, `respond` (goes on
-//! uploading). A response may come before the request is complete; a client that goes away is noticed while the server thinks.
+//! uploading). A response may come before the request is complete. A client that ends its direction (FIN) may only have said
+//! all that it wants to say: the server is told in the same way and may answer all the same. What ends the exchange is an RST,
+//! or a response that nobody takes.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use minimesh_route::HeaderEdits;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::edit::write_head;
 use super::{Broken, Conn, HeadError, RequestHead, ResponseHead, Strip, Transfer, parse_response};
-use crate::io::USUAL;
+use crate::io::{Buffer, USUAL};
 
 /// Pipelined input taken while a response is awaited; beyond, the client's window closes.
 const AHEAD: usize = 16 * 1024;
@@ -55,7 +59,7 @@ impl Alarm {
         self.armed = false;
     }
 
-    fn poll_passed(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = self.deadline else { return false };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if !self.armed {
@@ -91,12 +95,34 @@ pub(crate) struct Exchange<'a> {
     pub(crate) up: &'a mut Conn,
     pub(crate) guard: Guard<'a>,
     request: Transfer,
-    /// The server takes no more of the request; its response may have come before.
-    refused: Option<io::Error>,
+    upload: Upload,
+    /// The client ended its direction.
+    half_closed: bool,
+    /// The server was told so.
+    told: bool,
     /// Whether any byte of an answer came.
     answered: bool,
+    /// To a proxy of ours that waits for it: the request is on its way to the application. And how much of it was written.
+    announcement: Option<usize>,
     limit: usize,
 }
+
+/// How the request gets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    /// The client ended before the request did.
+    Cut,
+    Going,
+    /// The server takes no more of it; its response may have come before.
+    Refused,
+}
+
+/// What a proxy says to the one that sends it a long request, once it has passed on that much of it: there is an application,
+/// and the request cannot be sent elsewhere any more. Until then the other one holds what it has sent.
+pub(crate) const DELIVERED: &[u8] = b"HTTP/1.1 103 Early Hints\r\nminimesh-delivered: yes\r\n\r\n";
+
+/// Half of what the other side holds.
+const DELIVERED_AFTER: u64 = 32 * 1024;
 
 impl<'a> Exchange<'a> {
     /// `limit`: largest response head.
@@ -107,7 +133,35 @@ impl<'a> Exchange<'a> {
         request: Transfer,
         limit: usize,
     ) -> Exchange<'a> {
-        Exchange { down, up, guard, request, refused: None, answered: false, limit }
+        let (upload, announcement) = (Upload::Going, None);
+        Exchange {
+            down,
+            up,
+            guard,
+            request,
+            upload,
+            half_closed: false,
+            told: false,
+            answered: false,
+            announcement,
+            limit,
+        }
+    }
+
+    /// The client is a proxy of ours: it is told when a long request was delivered.
+    pub(crate) fn announcing(mut self, peer: bool) -> Exchange<'a> {
+        self.announcement = peer.then_some(0);
+        self
+    }
+
+    /// Nothing of the request is needed for a repetition any more.
+    pub(crate) fn delivered(&mut self) {
+        self.request.release();
+    }
+
+    /// The server was told that the client ends.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.told
     }
 
     /// The request's progress.
@@ -131,9 +185,18 @@ impl<'a> Exchange<'a> {
 
     /// Sends an interim head (1xx) on.
     pub(crate) async fn interim(&mut self, head: &ResponseHead) -> Result<(), Failure> {
-        let sent = self.down.stream.send(&self.up.buffer.bytes()[..head.len]).await;
+        let sent = match head.cuts.is_empty() {
+            true => self.down.stream.send(&self.up.buffer.bytes()[..head.len]).await,
+            false => Box::pin(self.edited_interim(head)).await,
+        };
         self.skip(head);
         sent.map_err(|_| Failure::ClientGone)
+    }
+
+    async fn edited_interim(&mut self, head: &ResponseHead) -> io::Result<()> {
+        let mut edited = Buffer::default();
+        write_head(&self.up.buffer.bytes()[..head.len], &head.cuts, &HeaderEdits::default(), &[], &mut edited);
+        self.down.stream.send(edited.bytes()).await
     }
 
     /// Leaves a head out.
@@ -171,7 +234,7 @@ impl<'a> Exchange<'a> {
         poll_fn(|cx| {
             self.guard.check(cx)?;
             match self.poll_upload(cx) {
-                Poll::Ready(Ok(())) if self.refused.is_none() => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if self.upload == Upload::Going => Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => Poll::Ready(Err(Failure::UpstreamEnded { unread: false })),
                 Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
                 Poll::Pending => Poll::Pending,
@@ -195,6 +258,7 @@ impl<'a> Exchange<'a> {
         if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
             return Poll::Ready(Err(failure));
         }
+        ready!(self.poll_announce(cx))?;
         loop {
             if !self.up.buffer.is_empty() {
                 match parse_response(self.up.buffer.bytes(), request, strip, self.limit) {
@@ -222,36 +286,65 @@ impl<'a> Exchange<'a> {
 
     fn poll_download(&mut self, cx: &mut Context<'_>, response: &mut Transfer) -> Poll<Result<(), Failure>> {
         response.poll(cx, self.up, &mut self.down.stream).map_err(|broken| match broken {
-            Broken::Write(_) => Failure::ClientGone,
+            Broken::Write => Failure::ClientGone,
             Broken::Read(error) => Failure::Upstream(error),
             Broken::Ended => Failure::UpstreamEnded { unread: false },
             Broken::Malformed => Failure::UpstreamMalformed(HeadError::Malformed("chunk")),
         })
     }
 
-    /// Moves the request on; afterwards watches the client, whose end is the end of the exchange. Ready with `Ok` when the
+    /// Tells a proxy of ours that a long request was delivered. A word that was begun is finished before anything else is said.
+    fn poll_announce(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Some(at) = &mut self.announcement else { return Poll::Ready(Ok(())) };
+        if *at == 0 && (self.request.moved() < DELIVERED_AFTER || self.request.is_done()) {
+            return Poll::Ready(Ok(()));
+        }
+        let sent = ready!(self.down.stream.poll_send(cx, DELIVERED, at));
+        self.announcement = None;
+        Poll::Ready(sent.map_err(|_| Failure::ClientGone))
+    }
+
+    /// Moves the request on; afterwards watches the client, whose RST is the end of the exchange. Ready with `Ok` when the
     /// request is complete or the server takes no more of it.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        if self.refused.is_none() {
+        if self.upload == Upload::Going {
             match self.request.poll(cx, self.down, &mut self.up.stream) {
                 Poll::Ready(Ok(())) => {}
-                // The response may be on its way all the same: a server that has heard enough.
-                Poll::Ready(Err(Broken::Write(error))) => self.refused = Some(error),
+                Poll::Ready(Err(Broken::Write)) => self.upload = Upload::Refused,
+                Poll::Ready(Err(Broken::Ended)) => self.upload = Upload::Cut,
                 Poll::Ready(Err(Broken::Malformed)) => return Poll::Ready(Err(Failure::ClientMalformed)),
-                Poll::Ready(Err(Broken::Ended | Broken::Read(_))) => return Poll::Ready(Err(Failure::ClientGone)),
+                Poll::Ready(Err(Broken::Read(_))) => return Poll::Ready(Err(Failure::ClientGone)),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        if !self.request.is_done() {
-            return Poll::Ready(Ok(()));
+        match self.upload {
+            Upload::Cut => self.poll_tell(cx),
+            Upload::Going => self.poll_watch(cx),
+            Upload::Refused => Poll::Ready(Ok(())),
         }
-        while self.down.buffer.len() < self.request.held() + AHEAD {
+    }
+
+    /// After the request: what the client pipelines, its end, or its RST.
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        while !self.half_closed && self.down.buffer.len() < self.request.held() + AHEAD {
             match self.down.stream.poll_fill(cx, &mut self.down.buffer, USUAL) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
+                Poll::Ready(Ok(0)) => self.half_closed = true,
                 Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
                 Poll::Pending => break,
             }
         }
+        // another request that came before the end wants another connection, perhaps, but not this one's end
+        if self.half_closed && self.down.buffer.len() == self.request.held() {
+            return self.poll_tell(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the direction to the server, as the client did.
+    fn poll_tell(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        // a failure shows in what is read
+        self.told = self.told || self.up.stream.poll_finish(cx).is_ready();
         Poll::Ready(Ok(()))
     }
 }

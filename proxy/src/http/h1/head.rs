@@ -8,12 +8,7 @@ use std::mem::MaybeUninit;
 
 use super::Framing;
 use super::edit::Cuts;
-
-/// Header lines in one head. hyper's 100 has been an outage elsewhere.
-const MAX_HEADERS: usize = 256;
-
-/// Options in `Connection` lines of one head: each is compared with every header.
-const MAX_OPTIONS: usize = 32;
+use super::hop::{Connection, Hop, MAX_HEADERS, OWN_HEADERS, framing, read_lines};
 
 /// Why a head was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +47,14 @@ pub(crate) struct RequestHead {
     pub(crate) framing: Framing,
     /// The client allows another request on this connection.
     pub(crate) keep_alive: bool,
+    /// `minimesh-hop: keep`: believed of a proxy of ours only, it means this connection, and everything else the client's.
+    pub(crate) hop_keep: bool,
+    /// Who reads this head as it is passed on takes it for the last one on its connection.
+    pub(crate) ends: bool,
     /// It asks for an upgrade (never to h2c).
     pub(crate) upgrade: bool,
+    /// The `Connection` line that says so is not passed on.
+    pub(crate) upgrade_unsaid: bool,
     pub(crate) cuts: Cuts,
     method_end: u32,
     target: (u32, u32),
@@ -68,29 +69,22 @@ pub(crate) struct ResponseHead {
     pub(crate) framing: Framing,
     /// The server takes another request on this connection.
     pub(crate) keep_alive: bool,
+    /// The application ends its client's connection, or would.
+    pub(crate) closes: bool,
+    /// Who reads this head as it is passed on takes it for the last one on its connection.
+    pub(crate) ends: bool,
+    /// The `Connection` line that says upgrade is not passed on.
+    pub(crate) upgrade_unsaid: bool,
     pub(crate) cuts: Cuts,
+    /// The line that says keep-alive.
+    keep_line: Option<(u32, u32)>,
     /// Value of `minimesh-error`, as the peer sent it.
     mesh_error: Option<(u32, u32)>,
 }
 
-/// What the header lines say about this hop.
-#[derive(Default)]
-struct Connection {
-    close: bool,
-    keep_alive: bool,
-    upgrade: bool,
-    chunked: bool,
-    coding_line: Option<usize>,
-    length: Option<u64>,
-    hosts: usize,
-    upgrade_line: Option<usize>,
-    h2c: bool,
-    mesh_error: Option<usize>,
-}
-
 /// Parses a request's head at the front of `bytes`; `None`: more bytes are needed.
 pub(crate) fn parse_request(bytes: &[u8], limit: usize) -> Result<Option<RequestHead>, HeadError> {
-    let mut headers = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
+    let mut headers = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS + OWN_HEADERS];
     let mut request = httparse::Request::new(&mut []);
     let Some(len) = complete(request.parse_with_uninit_headers(bytes, &mut headers), bytes, limit)? else {
         return Ok(None);
@@ -100,7 +94,8 @@ pub(crate) fn parse_request(bytes: &[u8], limit: usize) -> Result<Option<Request
         return Err(HeadError::Malformed("request line"));
     };
     let mut cuts = Cuts::default();
-    let connection = read_lines(head, request.headers, &mut cuts, Strip::Own)?;
+    strict_line_ends(head, request.headers)?;
+    let mut connection = read_lines(head, request.headers, &mut cuts, Strip::Own)?;
     if connection.hosts > 1 || (minor == 1 && connection.hosts == 0) {
         return Err(HeadError::Malformed("host header missing or doubled"));
     }
@@ -119,9 +114,13 @@ pub(crate) fn parse_request(bytes: &[u8], limit: usize) -> Result<Option<Request
     if method_kind == Method::Connect && framing != Framing::None {
         return Err(HeadError::Malformed("body in CONNECT"));
     }
-    let upgrade = minor == 1 && connection.upgrade && !connection.h2c && method_kind != Method::Connect;
-    if let (Some(line), false) = (connection.upgrade_line, upgrade) {
-        cuts.add_line(head, request.headers, line)?;
+    let may_upgrade = minor == 1 && !connection.h2c && method_kind != Method::Connect;
+    let upgrade = may_upgrade && connection.upgrade && connection.upgrade_line.is_some();
+    if !upgrade {
+        for line in [connection.upgrade_line, connection.upgrade_option].into_iter().flatten() {
+            cuts.add_line(head, request.headers, line)?;
+            connection.unsay(line);
+        }
     }
     let start = offset(head, target.as_bytes());
     Ok(Some(RequestHead {
@@ -129,8 +128,11 @@ pub(crate) fn parse_request(bytes: &[u8], limit: usize) -> Result<Option<Request
         method: method_kind,
         minor,
         framing,
-        keep_alive: if minor == 1 { !connection.close } else { connection.keep_alive && !connection.close },
-        upgrade: upgrade && connection.upgrade_line.is_some(),
+        keep_alive: !Connection::ends(minor, connection.close, connection.keep_alive),
+        hop_keep: connection.hop == Hop::Keep,
+        ends: Connection::ends(minor, connection.close_line.is_some(), connection.keep_line.is_some()),
+        upgrade,
+        upgrade_unsaid: upgrade && connection.upgrade_option.is_none(),
         cuts,
         method_end: method.len() as u32,
         target: (start as u32, (start + target.len()) as u32),
@@ -144,7 +146,7 @@ pub(crate) fn parse_response(
     strip: Strip,
     limit: usize,
 ) -> Result<Option<ResponseHead>, HeadError> {
-    let mut headers = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
+    let mut headers = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS + OWN_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
@@ -157,11 +159,12 @@ pub(crate) fn parse_response(
         return Err(HeadError::Malformed("status"));
     }
     let mut cuts = Cuts::default();
+    strict_line_ends(head, response.headers)?;
     let connection = read_lines(head, response.headers, &mut cuts, strip)?;
     if connection.chunked && minor == 0 {
         return Err(HeadError::Malformed("transfer-encoding in HTTP/1.0"));
     }
-    if let (Some(line), true) = (connection.upgrade_line, status != 101) {
+    if let (Some(line), true) = (connection.upgrade_line, connection.h2c) {
         cuts.add_line(head, response.headers, line)?;
     }
     if let (Some(line), 0) = (connection.coding_line, request.minor) {
@@ -178,12 +181,23 @@ pub(crate) fn parse_response(
         None => Framing::Close,
     };
     // To a request in HTTP/1.0, whatever version the answer has, only an explicit keep-alive keeps the connection.
-    let keep_alive = if minor == 1 && request.minor == 1 { !connection.close } else { connection.keep_alive };
+    let minor = minor.min(request.minor);
+    let delimited = framing == Framing::Close;
+    let closes = delimited || Connection::ends(minor, connection.close, connection.keep_alive);
+    let range = |line: usize| line_range(head, response.headers, line);
     Ok(Some(ResponseHead {
         len,
         status,
         framing,
-        keep_alive: keep_alive && !connection.close && framing != Framing::Close,
+        keep_alive: match (strip, connection.hop) {
+            (Strip::Nothing, Hop::Keep) => !delimited,
+            (Strip::Nothing, Hop::Close) => false,
+            _ => !closes && !request.ends,
+        },
+        closes,
+        ends: delimited || Connection::ends(minor, connection.close_line.is_some(), connection.keep_line.is_some()),
+        upgrade_unsaid: connection.upgrade_option.is_none(),
+        keep_line: connection.keep_line.map(range),
         cuts,
         mesh_error: connection.mesh_error.map(|line| {
             let value = response.headers[line].value;
@@ -224,6 +238,11 @@ impl ResponseHead {
         self.status < 200 && self.status != 101
     }
 
+    /// This response does end its connection, whatever it says: it must not say keep-alive.
+    pub(crate) fn drop_keep_alive(&mut self) -> Result<(), HeadError> {
+        self.keep_line.take().map_or(Ok(()), |(start, end)| self.cuts.add(start, end))
+    }
+
     /// The word in `minimesh-error`.
     pub(crate) fn mesh_error<'a>(&self, head: &'a [u8]) -> Option<&'a [u8]> {
         self.mesh_error.map(|(start, end)| &head[start as usize..end as usize])
@@ -244,133 +263,6 @@ fn complete(parsed: httparse::Result<usize>, bytes: &[u8], limit: usize) -> Resu
     }
 }
 
-/// One pass over the lines: what they say about this hop, and what is not passed on.
-fn read_lines(
-    head: &[u8],
-    headers: &[httparse::Header<'_>],
-    cuts: &mut Cuts,
-    strip: Strip,
-) -> Result<Connection, HeadError> {
-    strict_line_ends(head, headers)?;
-    let mut connection = Connection::default();
-    let mut options = 0;
-    for (index, header) in headers.iter().enumerate() {
-        let name = header.name.as_bytes();
-        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-        let cut = match name.len() {
-            2 => is("te") && !header.value.trim_ascii().eq_ignore_ascii_case(b"trailers"),
-            4 if is("host") => {
-                connection.hosts += 1;
-                check_host(header.value)?;
-                false
-            }
-            7 if is("upgrade") => {
-                let h2c = |token: &[u8]| token.trim_ascii().to_ascii_lowercase().starts_with(b"h2c");
-                connection.h2c |= header.value.split(|byte| *byte == b',').any(h2c);
-                // a second line is cut: one is all that is kept
-                connection.upgrade_line.replace(index).is_some()
-            }
-            10 if is("connection") => {
-                read_options(head, headers, index, &mut connection, &mut options, cuts)?;
-                true
-            }
-            10 => is("keep-alive"),
-            14 if is("content-length") => {
-                let length = parse_length(header.value)?;
-                match connection.length.replace(length) {
-                    Some(before) if before != length => return Err(HeadError::Malformed("differing content-lengths")),
-                    before => before.is_some(),
-                }
-            }
-            14 => strip == Strip::Own && is("minimesh-error"),
-            16 => is("proxy-connection"),
-            17 if is("transfer-encoding") => {
-                if connection.chunked || !header.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(HeadError::Malformed("transfer-encoding other than chunked"));
-                }
-                connection.chunked = true;
-                connection.coding_line = Some(index);
-                false
-            }
-            _ => is("http2-settings"),
-        };
-        if is("minimesh-error") {
-            connection.mesh_error = Some(index);
-        }
-        if cut || (strip == Strip::Own && is_own(name)) {
-            cuts.add_line(head, headers, index)?;
-        }
-    }
-    Ok(connection)
-}
-
-/// `Connection: close, x-nominated`: notes the options and cuts what they nominate.
-fn read_options(
-    head: &[u8],
-    headers: &[httparse::Header<'_>],
-    index: usize,
-    connection: &mut Connection,
-    options: &mut usize,
-    cuts: &mut Cuts,
-) -> Result<(), HeadError> {
-    for option in headers[index].value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-        *options += 1;
-        if *options > MAX_OPTIONS {
-            return Err(HeadError::Malformed("too many connection options"));
-        }
-        if option.eq_ignore_ascii_case(b"close") {
-            connection.close = true;
-        } else if option.eq_ignore_ascii_case(b"keep-alive") {
-            connection.keep_alive = true;
-        } else if option.eq_ignore_ascii_case(b"upgrade") {
-            connection.upgrade = true;
-        } else if !option.is_empty() && !is_end_to_end(option) {
-            for (nominated, header) in headers.iter().enumerate() {
-                if header.name.as_bytes().eq_ignore_ascii_case(option) {
-                    cuts.add_line(head, headers, nominated)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What must not be taken out of a message by nominating it in `Connection`: framing, routing, and `TE: trailers`.
-fn is_end_to_end(option: &[u8]) -> bool {
-    ["content-length", "host", "te", "transfer-encoding", "authorization", "cookie", "content-type"]
-        .iter()
-        .any(|name| option.eq_ignore_ascii_case(name.as_bytes()))
-}
-
-fn is_own(name: &[u8]) -> bool {
-    let mesh = name.len() > 9 && name[..9].eq_ignore_ascii_case(b"minimesh-");
-    mesh || name.eq_ignore_ascii_case(b"l5d-client-id") || name.eq_ignore_ascii_case(b"x-forwarded-client-cert")
-}
-
-fn framing(connection: &Connection) -> Result<Option<Framing>, HeadError> {
-    match (connection.chunked, connection.length) {
-        (true, Some(_)) => Err(HeadError::Malformed("content-length with transfer-encoding")),
-        (true, None) => Ok(Some(Framing::Chunked)),
-        (false, Some(0)) => Ok(Some(Framing::None)),
-        (false, Some(length)) => Ok(Some(Framing::Length(length))),
-        (false, None) => Ok(None),
-    }
-}
-
-fn parse_length(value: &[u8]) -> Result<u64, HeadError> {
-    let value = value.trim_ascii();
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let number = digits.then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten();
-    number.ok_or(HeadError::Malformed("content-length"))
-}
-
-fn check_host(value: &[u8]) -> Result<(), HeadError> {
-    match value.trim_ascii().iter().any(|byte| b" \t,/?#@\\".contains(byte)) {
-        true => Err(HeadError::Malformed("host")),
-        false => Ok(()),
-    }
-}
-
 /// httparse takes a bare LF for a line end; two parsers that disagree about that disagree about headers.
 fn strict_line_ends(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), HeadError> {
     let first = headers.first().map_or(head.len().saturating_sub(2), |header| offset(head, header.name.as_bytes()));
@@ -383,6 +275,13 @@ fn strict_line_ends(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(),
         return Ok(());
     }
     Err(HeadError::Malformed("line end"))
+}
+
+/// A whole line, with its CRLF.
+pub(super) fn line_range(head: &[u8], headers: &[httparse::Header<'_>], index: usize) -> (u32, u32) {
+    let start = offset(head, headers[index].name.as_bytes());
+    let end = headers.get(index + 1).map_or(head.len() - 2, |next| offset(head, next.name.as_bytes()));
+    (start as u32, end as u32)
 }
 
 /// Where a slice of `head` begins in it.

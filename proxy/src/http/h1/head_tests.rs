@@ -73,8 +73,11 @@ fn framing_and_keep_alive_follow_the_rfc() {
     assert_eq!((close.framing, close.keep_alive), (Framing::Close, false));
     assert!(!answer(body, b"GET / HTTP/1.0\r\n\r\n").keep_alive);
     assert!(
-        answer(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n")
-            .keep_alive
+        answer(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n",
+            b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        )
+        .keep_alive
     );
 }
 

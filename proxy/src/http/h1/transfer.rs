@@ -26,7 +26,20 @@ pub(crate) enum Broken {
     /// Reading failed.
     Read(io::Error),
     /// Writing failed.
-    Write(io::Error),
+    Write,
+}
+
+/// What is kept of a message that may have to be sent again. Beyond, it waits for the word that it was delivered, or is
+/// given up as not repeatable.
+const HELD: usize = 64 * 1024;
+
+/// Whether what was sent of a message stays at hand, for a repetition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Not once more of it is to be read.
+    No,
+    /// All of it, and it goes no further than that until it is released.
+    Wait,
 }
 
 /// Progress of one message from one connection to the other.
@@ -37,9 +50,12 @@ pub(crate) struct Transfer {
     payload_only: bool,
     /// The head as edited and the payload with it; empty where the bytes can go as they were read.
     edited: Buffer,
-    /// Bytes at the front of the sender's buffer that are head and first part of the body. They stay there until more of the
-    /// body is needed, so that a request that was not delivered can be sent again.
+    /// Bytes at the front of the sender's buffer that were sent, or are in the first write: the head and what is known of the
+    /// body. They stay there, so that a request that was not delivered can be sent again.
     held: usize,
+    hold: Hold,
+    /// Some of what was sent is no longer there.
+    dropped: bool,
     /// Bytes behind those that are classified and not yet sent.
     pending: usize,
     /// Progress of the present write.
@@ -71,6 +87,8 @@ impl Transfer {
             payload_only: false,
             edited: Buffer::default(),
             held: len,
+            hold: Hold::No,
+            dropped: false,
             pending: 0,
             at: 0,
             state: State::First,
@@ -106,9 +124,20 @@ impl Transfer {
         Ok(transfer)
     }
 
+    /// Keeps what it sends for a repetition.
+    pub(crate) fn holding(mut self, hold: Hold) -> Transfer {
+        self.hold = hold;
+        self
+    }
+
+    /// It was delivered: no repetition any more.
+    pub(crate) fn release(&mut self) {
+        self.hold = Hold::No;
+    }
+
     /// Whether the message can still be sent again from its beginning.
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.state == State::First || (self.state == State::Done && self.held > 0)
+        !self.dropped
     }
 
     /// Whether the whole message was passed on.
@@ -153,7 +182,7 @@ impl Transfer {
     fn poll_first(&mut self, cx: &mut Context<'_>, from: &Conn, to: &mut Stream) -> Poll<Result<(), Broken>> {
         let edited = !self.edited.is_empty();
         let data = if edited { self.edited.bytes() } else { &from.buffer.bytes()[..self.held] };
-        ready!(to.poll_send(cx, data, &mut self.at)).map_err(Broken::Write)?;
+        ready!(to.poll_send(cx, data, &mut self.at)).map_err(|_| Broken::Write)?;
         self.moved += self.at as u64;
         self.at = 0;
         self.edited.clear();
@@ -161,29 +190,33 @@ impl Transfer {
     }
 
     fn poll_rest(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Stream) -> Poll<Result<(), Broken>> {
-        if self.held > 0 {
-            self.let_go(&mut from.buffer);
-        }
         loop {
             if !self.edited.is_empty() {
-                ready!(to.poll_send(cx, self.edited.bytes(), &mut self.at)).map_err(Broken::Write)?;
+                ready!(to.poll_send(cx, self.edited.bytes(), &mut self.at)).map_err(|_| Broken::Write)?;
                 self.edited.clear();
                 self.moved += self.at as u64;
                 self.at = 0;
             }
             if self.pending > 0 {
-                let data = &from.buffer.bytes()[..self.pending];
-                ready!(to.poll_send(cx, data, &mut self.at)).map_err(Broken::Write)?;
-                from.buffer.consume(self.pending);
+                let data = &from.buffer.bytes()[self.held..self.held + self.pending];
+                ready!(to.poll_send(cx, data, &mut self.at)).map_err(|_| Broken::Write)?;
+                self.held += self.pending;
                 self.moved += self.at as u64;
                 self.pending = 0;
                 self.at = 0;
-                from.buffer.release();
+            }
+            if self.hold == Hold::No && self.held > 0 {
+                self.dropped = true;
+                self.let_go(&mut from.buffer);
             }
             if self.body.is_done() {
                 return Poll::Ready(Ok(()));
             }
-            if from.buffer.is_empty() {
+            if from.buffer.len() == self.held {
+                if self.held >= HELD {
+                    // whoever releases it polls again
+                    return Poll::Pending;
+                }
                 let size = if self.body.is_bulky() { BULK } else { USUAL };
                 match ready!(from.stream.poll_fill(cx, &mut from.buffer, size)) {
                     Ok(0) if self.body.ends_with_connection() => {
@@ -207,7 +240,7 @@ impl Transfer {
             buffer.consume(taken.map_err(|_| Broken::Malformed)?);
             buffer.release();
         } else {
-            self.pending = self.body.take(buffer.bytes()).map_err(|_| Broken::Malformed)?;
+            self.pending = self.body.take(&buffer.bytes()[self.held..]).map_err(|_| Broken::Malformed)?;
         }
         Ok(())
     }
