@@ -142,6 +142,8 @@ fn route() -> HttpRoute {
         filters,
         backends: vec![WeightedBackend { weight: 1, backend: BackendRef::Service(carts()), filters: vec![] }],
         timeouts: Timeouts { request: Some(Duration::from_secs(15)), backend_request: None },
+        retry: None,
+        session: None,
     };
     HttpRoute {
         object: ObjectRef {

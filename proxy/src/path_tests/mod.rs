@@ -10,6 +10,7 @@ mod http;
 mod opaque;
 mod policy;
 mod retry;
+mod routes;
 mod transparent;
 mod uploads;
 

@@ -92,7 +92,15 @@ fn route(timeout: Duration, backends: Vec<BackendRef>) -> HttpRoute {
     let backends =
         backends.into_iter().map(|backend| WeightedBackend { weight: 1, backend, filters: vec![] }).collect();
     let timeouts = Timeouts { request: Some(timeout), backend_request: None };
-    let rule = HttpRule { name: "".into(), matches: vec![all], filters: vec![], backends, timeouts };
+    let rule = HttpRule {
+        name: "".into(),
+        matches: vec![all],
+        filters: vec![],
+        backends,
+        timeouts,
+        retry: None,
+        session: None,
+    };
     HttpRoute { object, order: RuleOrder::Specificity, rules: vec![rule] }
 }
 
