@@ -82,7 +82,7 @@ async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> 
     // Discovery, reports and metrics go on while connections end.
     let ended = tokio::select! {
         () = control.run() => "the conversation with the control plane ended by itself".to_owned(),
-        () = admin::answer_dumps(dumps, control.clone(), handle) => "the admin port ended by itself".to_owned(),
+        () = admin::answer_dumps(dumps, control.clone(), handle, args.default_policy.into()) => "the admin port ended by itself".to_owned(),
         why = end(&mut signals, trigger, &mut workers, args.drain_timeout) => match why {
             None => {
                 if timeout(LAST_REPORT, control.last_report()).await.is_err() {

@@ -208,6 +208,8 @@ pub(crate) struct Worker {
     pub(crate) closing: Cell<bool>,
     /// The pod is marked for deletion: inbound connections are closed after their request.
     pub(crate) leaving: Cell<bool>,
+    /// Counts what may have turned a decision about an open connection: policies, networks.
+    pub(crate) turns: Cell<u64>,
     pub(crate) connections: Connections,
     drain: drain::Watch,
     credentials: RefCell<Published<Option<Arc<Credentials>>>>,
@@ -254,6 +256,7 @@ impl Worker {
             stopped: Cell::new(false),
             closing: Cell::new(false),
             leaving: Cell::new(false),
+            turns: Cell::new(0),
             connections: Connections::default(),
             drain: config.drain,
             credentials: RefCell::new(Published::new(config.control.credentials())),
@@ -295,6 +298,19 @@ impl Worker {
     pub(crate) fn is_node(&self, address: std::net::IpAddr) -> bool {
         let mut workload = self.workload.borrow_mut();
         workload.get().known().is_some_and(|workload| workload.node_ips.contains(&address))
+    }
+
+    /// Whether the pod's own spec has the node ask anything of a port.
+    pub(crate) fn is_probed(&self, port: u16) -> bool {
+        let mut workload = self.workload.borrow_mut();
+        workload.get().known().is_some_and(|workload| workload.probes.iter().any(|probe| probe.port == port))
+    }
+
+    /// Whether it has the node ask exactly this.
+    pub(crate) fn is_probe(&self, port: u16, path: &[u8]) -> bool {
+        let mut workload = self.workload.borrow_mut();
+        let Some(workload) = workload.get().known() else { return false };
+        workload.probes.iter().any(|probe| probe.port == port && probe.path.as_bytes() == path)
     }
 
     /// A connection was accepted: it goes to the least loaded worker.
@@ -350,12 +366,17 @@ impl Worker {
         let mut tick = tokio::time::interval(SWEEP);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut quiet = 0;
+        let mut own = None;
         loop {
             tick.tick().await;
-            let leaving = matches!(self.workload.borrow_mut().get(), State::Known(workload) if workload.draining);
-            let changed = self.ports.sweep() | (self.leaving.replace(leaving) != leaving);
+            let workload = self.workload.borrow_mut().get().known().cloned();
+            self.leaving.set(workload.as_ref().is_some_and(|workload| workload.draining));
+            let moved = workload.as_ref().map(Arc::as_ptr) != own.as_ref().map(Arc::as_ptr);
+            own = workload;
+            let changed = self.ports.sweep() | moved;
             self.targets.sweep();
             if changed {
+                self.turns.set(self.turns.get() + 1);
                 self.connections.wake_all();
             }
             quiet = if self.connections.take_activity() { 0 } else { quiet + 1 };

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use minimesh_api::model::PortPolicy;
 use minimesh_identity::SpiffeId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -131,6 +132,11 @@ impl Control {
     pub(crate) fn describe(&self) -> Vec<(String, u64)> {
         let described = self.resources.describe().into_iter();
         described.map(|(key, version)| (stream::describe(&key), version)).collect()
+    }
+
+    /// Ports that workers asked for, with the policy in force; `None`: nothing is known of it yet.
+    pub(crate) fn ports(&self) -> Vec<(u16, Option<PortPolicy>)> {
+        self.resources.ports()
     }
 
     fn reporter(&self) -> Reporter<'_> {

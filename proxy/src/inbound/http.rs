@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use minimesh_api::model::{Direction, EdgeProtocol};
+use minimesh_api::model::{DefaultPolicy, Direction, EdgeProtocol};
 use minimesh_route::HeaderEdits;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
-use super::authorize::Permit;
+use super::authorize::{Admission, Permit};
 use super::peer::Peer;
 use super::port::Port;
 use super::{count, tcp};
 use crate::error::{Answer, Error, Kind, Side, render};
-use crate::http::h1::{Alarm, Body, Conn, Guard, HeadError, Method, RequestHead};
+use crate::http::h1::{Alarm, Body, Conn, Failure, Guard, HeadError, Method, RequestHead};
 use crate::http::{Failed, GOODBYE, Next, OWN_LINES, Passage, forward, linger, next_request};
 use crate::io::{Buffer, Tls};
 use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal};
@@ -32,6 +32,9 @@ struct Client<'a> {
     /// Credentials generation by which its certificate was judged last.
     judged: u64,
     alarm: Alarm,
+    /// Where requests are counted, under the policy that lets them in.
+    cells: Arc<EdgeCells>,
+    policy: DefaultPolicy,
     counted: Counted,
 }
 
@@ -39,6 +42,7 @@ struct Client<'a> {
 struct Counted {
     cells: Arc<EdgeCells>,
     opened: Instant,
+    end: CloseReason,
 }
 
 /// What follows a request.
@@ -53,6 +57,9 @@ enum After {
     Tunnel(Conn),
 }
 
+/// A peer that is not let in has this long to ask and be told so.
+const ASK: Duration = Duration::from_secs(10);
+
 /// Other proxies look at their idle connections once a second.
 const PARTING: Duration = Duration::from_secs(3);
 
@@ -63,6 +70,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
     if let Some(app) = app {
         permit.port().keep(app);
     }
+    let cells = permit.port().cells(worker, EdgeProtocol::Http, permit.peer());
     let mut client = Client {
         worker,
         permit: &permit,
@@ -70,13 +78,15 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         client_id: client_id(permit.peer()),
         judged: worker.generation(),
         alarm: Alarm::default(),
-        counted: Counted::new(permit.port().cells(worker, EdgeProtocol::Http, permit.peer())),
+        policy: permit.port().policy(worker),
+        counted: Counted::new(Arc::clone(&cells)),
+        cells,
     };
     let limit = worker.head_limit + if permit.peer().identity().is_some() { OWN_LINES } else { 0 };
     let parting = || worker.closing.get() || worker.leaving.get();
     let mut parted = false;
     loop {
-        let end_idle = || worker.stopped.get() || !permit.holds(worker) || (parting() && !parted);
+        let end_idle = || worker.stopped.get() || !permit.holds_for_requests(worker) || (parting() && !parted);
         let next = match parted {
             false => next_request(&mut client.conn, limit, end_idle).await,
             true => Box::pin(last_request(&mut client.conn, limit, end_idle)).await,
@@ -91,7 +101,12 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
                 }
             }
             // with close_notify: what the peer sends from now on is not delivered, and it knows
-            Next::End | Next::Idle => return client.conn.stream.close().await,
+            Next::End | Next::Idle => {
+                if !permit.holds_for_requests(worker) {
+                    client.counted.end = CloseReason::Policy;
+                }
+                return client.conn.stream.close().await;
+            }
             Next::Refused(error) => return Box::pin(client.refuse_head(error)).await,
         };
         worker.connections.note_activity();
@@ -100,7 +115,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
             After::Linger => return Box::pin(linger(client.conn)).await,
             After::Reset => return client.conn.stream.reset(),
             After::Tunnel(app) => {
-                let cells = Arc::clone(&client.counted.cells);
+                let cells = Arc::clone(&client.cells);
                 return Box::pin(tcp::tunnel(worker, &permit, &cells, client.conn, app)).await;
             }
         }
@@ -112,14 +127,21 @@ async fn last_request(conn: &mut Conn, limit: usize, end_idle: impl Fn() -> bool
     timeout(PARTING, next_request(conn, limit, end_idle)).await.unwrap_or(Next::Idle)
 }
 
-/// Tells a peer that is not let in.
+/// Tells a peer that is not let in, once it has asked.
 pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, mut conn: Conn, refusal: Refusal) {
     worker.cells.refused(refusal);
     port.cells(worker, EdgeProtocol::Http, peer).denied();
     let error = Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word()).at(port.address);
     count(worker, &error);
+    let asked = next_request(&mut conn, worker.head_limit, || worker.stopped.get());
+    let (method, length) = match timeout(ASK, asked).await {
+        Ok(Next::Request(head)) => (head.method, head.len),
+        // whatever it is, it is not let in
+        Ok(Next::Refused(_)) => (Method::Other, 0),
+        Ok(Next::End | Next::Idle) | Err(_) => return conn.stream.close().await,
+    };
     let mut out = Buffer::default();
-    render(error.kind, answer(&[], Method::Other, true), &mut out);
+    render(error.kind, answer(&conn.buffer.bytes()[..length], method, true), &mut out);
     if conn.stream.send(out.bytes()).await.is_ok() {
         Box::pin(linger(conn)).await;
     }
@@ -137,7 +159,7 @@ impl Client<'_> {
 
     async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
         let (worker, permit) = (self.worker, self.permit);
-        self.authorize().map_err(Failed::untouched)?;
+        let admission = self.authorize(head).map_err(Failed::untouched)?;
         let port = permit.port();
         // held before the body is read: where the application is absent, nothing of the request is consumed
         let mut waited = Duration::ZERO;
@@ -157,12 +179,18 @@ impl Client<'_> {
             client_id: &self.client_id,
             mesh: false,
             peer: permit.peer().identity().is_some(),
-            close: worker.closing.get() || worker.leaving.get() || !permit.holds(worker),
+            close: worker.closing.get() || worker.leaving.get() || !permit.holds_for_requests(worker),
             limit: worker.head_limit,
             began,
             waited,
         };
-        let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
+        let turns = worker.turns.get();
+        let ended = || match worker.turns.get() != turns && !permit.holds_for_requests(worker) {
+            _ if worker.stopped.get() => Some(Failure::Stopped),
+            true => Some(Failure::Revoked),
+            false => None,
+        };
+        let guard = Guard { ended: &ended, alarm: &mut self.alarm };
         let forwarded = match forward(&mut self.conn, &mut app, head, &passage, guard).await {
             Ok(forwarded) => forwarded,
             Err(failed) => {
@@ -172,9 +200,12 @@ impl Client<'_> {
                 return Err(failed);
             }
         };
-        let cells = &self.counted.cells;
+        let cells = &self.cells;
         let class = if forwarded.status >= 500 { Classification::Failure } else { Classification::Success };
         cells.request();
+        if admission == Admission::Audited {
+            cells.audited();
+        }
         cells.read(forwarded.sent);
         cells.written(forwarded.received);
         cells.response(forwarded.status, class, began.elapsed(), forwarded.added);
@@ -188,10 +219,22 @@ impl Client<'_> {
     }
 
     /// Policy may have turned, and the peer's certificate may have run out, since the last request.
-    fn authorize(&mut self) -> Result<(), Error> {
-        if !self.permit.holds(self.worker) {
-            return Err(Error::new(Kind::PolicyDenied, Side::Policy));
+    fn authorize(&mut self, head: &RequestHead) -> Result<Admission, Error> {
+        let (worker, permit) = (self.worker, self.permit);
+        let policy = permit.port().policy(worker);
+        if self.policy != policy {
+            self.policy = policy;
+            self.cells = permit.port().cells(worker, EdgeProtocol::Http, permit.peer());
         }
+        let bytes = self.conn.buffer.bytes();
+        let admission = match permit.request(worker, head.method_name(bytes), head.path_and_query(bytes).0) {
+            Ok(Admission::Probe) if head.upgrade => Err(Refusal::PolicyDenied),
+            decided => decided,
+        };
+        let admission = admission.map_err(|refusal| {
+            worker.cells.refused(refusal);
+            Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word())
+        })?;
         let generation = self.worker.generation();
         if let (Some(tls), true) = (self.conn.stream.tls(), generation != self.judged) {
             let credentials = self.worker.credentials()?;
@@ -200,7 +243,7 @@ impl Client<'_> {
                 .map_err(|error| Error::new(Kind::of_peer(&error), Side::Downstream).because(error))?;
             self.judged = generation;
         }
-        Ok(())
+        Ok(admission)
     }
 
     /// Tells the peer what went wrong. A proxy of ours that reads `not_delivered` sends the request elsewhere.
@@ -208,19 +251,19 @@ impl Client<'_> {
         let worker = self.worker;
         count(worker, &failed.error);
         let row = failed.error.kind.row();
-        let cells = &self.counted.cells;
-        cells.request();
-        if failed.error.kind == Kind::PolicyDenied {
-            cells.denied();
-            worker.cells.refused(Refusal::PolicyDenied);
-        }
         let status = failed.answered.unwrap_or(row.status);
         let class = match failed.answered {
             Some(status) => failed.class_of(status),
             None if status >= 500 => Classification::Failure,
             None => Classification::Success,
         };
-        cells.response(status, class, began.elapsed(), Default::default());
+        match (failed.error.kind, failed.answered) {
+            (Kind::PolicyDenied, None) => self.cells.denied(),
+            _ => {
+                self.cells.request();
+                self.cells.response(status, class, began.elapsed(), Default::default());
+            }
+        }
         if failed.cut {
             return After::Linger;
         }
@@ -275,12 +318,12 @@ fn answer(head: &[u8], method: Method, close: bool) -> Answer<'_> {
 impl Counted {
     fn new(cells: Arc<EdgeCells>) -> Counted {
         cells.opened();
-        Counted { cells, opened: Instant::now() }
+        Counted { cells, opened: Instant::now(), end: CloseReason::Clean }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.cells.closed(CloseReason::Clean, self.opened.elapsed());
+        self.cells.closed(self.end, self.opened.elapsed());
     }
 }

@@ -26,6 +26,9 @@ pub(super) async fn forward(worker: &Rc<Worker>, permit: Permit, conn: Conn, app
         },
     };
     let cells = permit.port().cells(worker, EdgeProtocol::Tcp, permit.peer());
+    if permit.is_audited(worker) {
+        cells.audited();
+    }
     tunnel(worker, &permit, &cells, conn, app).await;
 }
 

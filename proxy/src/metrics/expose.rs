@@ -68,6 +68,15 @@ impl Row {
         self.protocol == EdgeProtocol::Http
     }
 
+    /// The edge's labels with what let its traffic in, as Linkerd names its default policies.
+    fn authorized(&self) -> Labels {
+        let policy = self.labels.iter().find(|(name, _)| *name == "srv_name").map(|(_, policy)| Arc::clone(policy));
+        let authorization = policy.map(|policy| {
+            [("authz_group", Arc::from("")), ("authz_kind", Arc::from("default")), ("authz_name", policy)]
+        });
+        self.labels.iter().cloned().chain(authorization.into_iter().flatten()).collect()
+    }
+
     /// The edge's labels with `peer`: the side of the proxy that the connection is on.
     fn peer_labels(&self) -> Labels {
         let peer = match self.direction {
@@ -131,14 +140,21 @@ fn authorization(out: &mut Out<'_>, edges: &[Row]) -> fmt::Result {
         |protocol| edges.iter().filter(move |row| row.direction == Direction::Inbound && row.protocol == protocol);
     let http = || inbound(EdgeProtocol::Http);
     let tcp = || inbound(EdgeProtocol::Tcp);
-    let allowed = http().map(|row| (row.labels.clone(), row.totals.requests));
+    let allowed = http().map(|row| (row.authorized(), row.totals.requests));
     out.counters("inbound_http_authz_allow", "Requests that the policy let in", allowed)?;
     let denied = http().map(|row| (row.labels.clone(), row.totals.denied));
     out.counters("inbound_http_authz_deny", "Requests that the policy refused", denied)?;
-    let allowed = tcp().map(|row| (row.labels.clone(), row.totals.opened));
+    let allowed = tcp().map(|row| (row.authorized(), row.totals.opened));
     out.counters("inbound_tcp_authz_allow", "Connections that the policy let in", allowed)?;
     let denied = tcp().map(|row| (row.labels.clone(), row.totals.denied));
-    out.counters("inbound_tcp_authz_deny", "Connections that the policy refused", denied)
+    out.counters("inbound_tcp_authz_deny", "Connections that the policy refused", denied)?;
+    let ended = |row: &Row| row.totals.closed.get(CloseReason::Policy as usize).copied().unwrap_or_default();
+    let ended = tcp().map(|row| (row.labels.clone(), ended(row)));
+    out.counters("inbound_tcp_authz_terminate", "Connections that the policy ended", ended)?;
+    let audited = http().chain(tcp()).filter(|row| row.totals.audited > 0);
+    let audited = audited.map(|row| (row.labels.clone(), row.totals.audited));
+    let help = "Requests, and connections that carry something else, that audit let in and deny would have refused";
+    out.counters("minimesh_inbound_audited", help, audited)
 }
 
 fn errors(out: &mut Out<'_>, workers: &WorkerTotals, codes: &'static [&'static str]) -> fmt::Result {

@@ -19,7 +19,9 @@ use super::endpoint::{Endpoint, Upstream};
 use super::target::{Plan, Target};
 use super::{count, tcp};
 use crate::error::{Answer, Error, Kind, Retry, Side, render};
-use crate::http::h1::{Alarm, Body, Conn, Guard, HeadError, Lines, Method, RequestHead, parse_request, rewrite_head};
+use crate::http::h1::{
+    Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead, parse_request, rewrite_head,
+};
 use crate::http::{Failed, Forwarded, Next, Passage, forward, linger, next_request};
 use crate::io::Buffer;
 use crate::metrics::{Classification, CloseReason, EdgeCells, RetryReason};
@@ -153,7 +155,7 @@ impl Client<'_> {
         };
         load.began = Instant::now();
         self.alarm.set(deadline);
-        let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
+        let guard = Guard { ended: &|| worker.stopped.get().then_some(Failure::Stopped), alarm: &mut self.alarm };
         match forward(&mut self.conn, &mut upstream.conn, head, &passage, guard).await {
             Ok(forwarded) => {
                 load.outcome = outcome(forwarded.status);

@@ -7,6 +7,7 @@ mod chaos;
 mod edges;
 mod endings;
 mod http;
+mod identity;
 mod opaque;
 mod policy;
 mod retry;
@@ -22,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minimesh_api::model::{
-    BackendKey, DefaultPolicy, Direction, EdgeReport, Endpoint, EndpointState, Endpoints, HttpRoute, PlaintextReason,
-    PortPolicy, Protocol, Transport, Workload,
+    BackendKey, DefaultPolicy, Direction, EdgeReport, Endpoint, EndpointState, Endpoints, HttpProbe, HttpRoute,
+    PlaintextReason, PortPolicy, Protocol, Transport, Workload,
 };
 use minimesh_identity::authority::Authority;
 use minimesh_identity::{Credentials, Leaf, PrivateKey, SpiffeId, TicketKeys};
@@ -330,6 +331,11 @@ impl Client {
         let mut sink = Vec::new();
         self.tcp.read_to_end(&mut sink).await.is_err()
     }
+}
+
+/// A connection of a peer without a proxy.
+async fn direct(server: &Server) -> Client {
+    Client { tcp: TcpStream::connect(server.proxy.address).await.expect("inbound listener"), left: Vec::new() }
 }
 
 /// A mesh with one echo server behind the Service.
