@@ -97,6 +97,7 @@ fn sidecar(
         default_policy: DefaultPolicy::Deny,
         head_limit: 64 * 1024,
         origin,
+        observe: Default::default(),
     })?;
     Ok(Sidecar { _control: fake, _drain: trigger, _thread: thread })
 }

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::metrics::{ControlMetrics, Metrics};
+pub(crate) use backoff::{Backoff, seed};
 use certify::Certifier;
 pub(crate) use client::Dialer;
 use client::{Client, Current};

@@ -7,7 +7,8 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use minimesh_api::model::{DefaultPolicy, Direction, EdgeProtocol};
-use minimesh_route::HeaderEdits;
+use minimesh_identity::SpiffeId;
+use minimesh_route::{HeaderEdits, RequestView};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
@@ -16,10 +17,11 @@ use super::peer::Peer;
 use super::port::Port;
 use super::{count, tcp};
 use crate::error::{Answer, Error, Kind, Side, render};
-use crate::http::h1::{Alarm, Body, Conn, Failure, Guard, HeadError, Method, RequestHead};
+use crate::http::h1::{Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead};
 use crate::http::{Failed, GOODBYE, Next, OWN_LINES, Passage, forward, linger, next_request};
 use crate::io::{Buffer, Tls};
 use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal};
+use crate::observe::{Record, Wire, address_of};
 use crate::worker::Worker;
 
 /// A connection of a peer that carries HTTP/1.
@@ -36,6 +38,8 @@ struct Client<'a> {
     cells: Arc<EdgeCells>,
     policy: DefaultPolicy,
     counted: Counted,
+    /// What is to be said of the present request, where somebody wants to know.
+    record: Option<Box<Record>>,
 }
 
 /// Counts the connection as open while it lives.
@@ -81,6 +85,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         policy: permit.port().policy(worker),
         counted: Counted::new(Arc::clone(&cells)),
         cells,
+        record: None,
     };
     let limit = worker.head_limit + if permit.peer().identity().is_some() { OWN_LINES } else { 0 };
     let parting = || worker.closing.get() || worker.leaving.get();
@@ -116,7 +121,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
             After::Reset => return client.conn.stream.reset(),
             After::Tunnel(app) => {
                 let cells = Arc::clone(&client.cells);
-                return Box::pin(tcp::tunnel(worker, &permit, &cells, client.conn, app)).await;
+                Box::pin(tcp::tunnel(worker, &permit, &cells, client.conn, app)).await;
+                return;
             }
         }
     }
@@ -135,7 +141,10 @@ pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, mut 
     count(worker, &error);
     let asked = next_request(&mut conn, worker.head_limit, || worker.stopped.get());
     let (method, length) = match timeout(ASK, asked).await {
-        Ok(Next::Request(head)) => (head.method, head.len),
+        Ok(Next::Request(head)) => {
+            refused(worker, record_of(worker, port, peer, &conn, &head));
+            (head.method, head.len)
+        }
         // whatever it is, it is not let in
         Ok(Next::Refused(_)) => (Method::Other, 0),
         Ok(Next::End | Next::Idle) | Err(_) => return conn.stream.close().await,
@@ -147,14 +156,46 @@ pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, mut 
     }
 }
 
+/// Begins a record of a request, where somebody wants to know.
+fn record_of(worker: &Worker, port: &Port, peer: &Peer, conn: &Conn, head: &RequestHead) -> Option<Box<Record>> {
+    if !worker.observer.is_on() {
+        return None;
+    }
+    let bytes = conn.buffer.bytes();
+    let (path, query) = head.path_and_query(bytes);
+    let lines = Lines::new(&bytes[..head.len]);
+    let view = RequestView { method: head.method_name(bytes), path, query, headers: &lines };
+    let client = address_of(&conn.stream);
+    let mut record = worker.observer.request(Direction::Inbound, Wire::of_minor(head.minor), client, &view)?;
+    record.endpoint = Some(port.address);
+    record.client_identity = peer.identity().map(SpiffeId::to_shared);
+    record.server_identity = worker.own_identity();
+    Some(record)
+}
+
+/// Its request was not let in.
+fn refused(worker: &Worker, record: Option<Box<Record>>) {
+    if let Some(mut record) = record {
+        record.failed(Kind::PolicyDenied, None);
+        worker.observer.finish(record);
+    }
+}
+
 impl Client<'_> {
     /// The life of one inbound request.
     async fn handle(&mut self, head: &RequestHead) -> After {
         let began = Instant::now();
-        match self.run(head, began).await {
+        if self.worker.observer.is_on() {
+            self.record = record_of(self.worker, self.permit.port(), self.permit.peer(), &self.conn, head);
+        }
+        let after = match self.run(head, began).await {
             Ok(after) => after,
             Err(failed) => Box::pin(self.refuse(head, failed, began)).await,
+        };
+        if let Some(record) = self.record.take() {
+            self.worker.observer.finish(record);
         }
+        after
     }
 
     async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
@@ -173,6 +214,9 @@ impl Client<'_> {
                 dialled.map_err(Failed::untouched)?
             }
         };
+        if let Some(record) = &mut self.record {
+            record.waited = waited;
+        }
         let passage = Passage {
             request: &NO_EDITS,
             response: &NO_EDITS,
@@ -209,6 +253,9 @@ impl Client<'_> {
         cells.read(forwarded.sent);
         cells.written(forwarded.received);
         cells.response(forwarded.status, class, began.elapsed(), forwarded.added);
+        if let Some(record) = &mut self.record {
+            record.answered(&forwarded);
+        }
         if forwarded.tunnel {
             return Ok(After::Tunnel(app));
         }
@@ -250,6 +297,9 @@ impl Client<'_> {
     async fn refuse(&mut self, head: &RequestHead, failed: Failed, began: Instant) -> After {
         let worker = self.worker;
         count(worker, &failed.error);
+        if let Some(record) = &mut self.record {
+            record.failed(failed.error.kind, failed.answered);
+        }
         let row = failed.error.kind.row();
         let status = failed.answered.unwrap_or(row.status);
         let class = match failed.answered {
@@ -298,6 +348,7 @@ impl Client<'_> {
             HeadError::Malformed(what) => (Kind::BadRequest, what),
         };
         count(self.worker, &Error::new(kind, Side::Downstream).because(what));
+        self.worker.observer.refused(Direction::Inbound, Wire::Http11, &self.conn.stream, kind);
         let mut out = Buffer::default();
         render(kind, answer(&[], Method::Other, true), &mut out);
         if self.conn.stream.send(out.bytes()).await.is_ok() {

@@ -26,6 +26,7 @@ use crate::http::h1::Conn;
 use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
 use crate::metrics::{Detected, Handshake, Refusal};
 use crate::net::Refused;
+use crate::observe::Wire;
 use crate::outbound::log;
 use crate::worker::Worker;
 
@@ -152,6 +153,12 @@ fn deny_bytes(worker: &Worker, port: &Port, peer: &Peer, conn: Conn, refusal: Re
     worker.cells.error(Direction::Inbound, Kind::PolicyDenied as usize);
     port.cells(worker, EdgeProtocol::Tcp, peer).denied();
     debug!(reason = refusal.word(), port = port.address.port(), "refused");
+    if let Some(mut record) = worker.observer.connection(Direction::Inbound, Wire::Tcp, &conn.stream) {
+        record.endpoint = Some(port.address);
+        record.client_identity = peer.identity().map(SpiffeId::to_shared);
+        record.failed(Kind::PolicyDenied, None);
+        worker.observer.finish(record);
+    }
     conn.stream.reset();
 }
 

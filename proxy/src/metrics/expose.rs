@@ -19,6 +19,7 @@ use super::Metrics;
 use super::cells::BoundedTotals;
 use super::edge::{EdgeTotals, LIFETIME_BOUNDS};
 use super::labels::{self, Labels};
+use super::observe::ObserveMetrics;
 use super::shard::{self, CONNECT_BOUNDS, WorkerTotals};
 use super::words::{
     Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, Refusal, ReportResult,
@@ -51,6 +52,7 @@ impl Collector for Exposition {
         errors(&mut out, &workers, self.0.error_codes)?;
         data_path(&mut out, &workers)?;
         added(&mut out, &edges)?;
+        observed(&mut out, &self.0.observe)?;
         control(&mut out, &self.0)?;
         process(&mut out, &self.0)
     }
@@ -222,6 +224,16 @@ fn added(out: &mut Out<'_>, edges: &[Row]) -> fmt::Result {
     };
     let help = "Time that the proxy itself added to a request, without connects and without waiting for the peer";
     out.distributions("minimesh_proxy_added_seconds", help, &Bounds::new(Unit::Seconds, &SECONDS), DIRECTIONS.map(of))
+}
+
+fn observed(out: &mut Out<'_>, observe: &ObserveMetrics) -> fmt::Result {
+    let lines = |name, help, lines, out: &mut Out<'_>| out.counters(name, help, [(none(), lines)]);
+    lines("minimesh_access_log_written", "Access log lines that stdout took", observe.log_written_lines(), out)?;
+    let dropped = observe.log_dropped_lines();
+    lines("minimesh_access_log_dropped", "Access log lines that stdout did not take in time, or at all", dropped, out)?;
+    let results = ["exported", "dropped", "failed"].into_iter().zip(observe.spans());
+    let spans = results.map(|(result, count)| (one("result", result), count));
+    out.counters("minimesh_spans", "Spans: exported, dropped for want of room, or not taken by the collector", spans)
 }
 
 fn control(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {

@@ -19,6 +19,8 @@ inbound_tcp_authz_allow counter direction no_tls_reason protocol target_addr tar
 inbound_tcp_authz_deny counter direction no_tls_reason protocol target_addr target_ip target_port tls
 inbound_tcp_authz_terminate counter direction no_tls_reason protocol target_addr target_ip target_port tls
 minimesh_accepted_connections gauge
+minimesh_access_log_dropped counter
+minimesh_access_log_written counter
 minimesh_connect_seconds histogram direction le
 minimesh_connects counter direction result
 minimesh_detect counter direction result
@@ -43,6 +45,7 @@ minimesh_pool_wait_seconds histogram le
 minimesh_proxy_added_seconds histogram direction le
 minimesh_reports counter result
 minimesh_retries counter reason
+minimesh_spans counter result
 minimesh_workers gauge
 request counter authority client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone protocol server_id srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
 response counter authority classification client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone protocol server_id srv_group srv_kind srv_name srv_port status_code target_addr target_ip target_port tls

@@ -14,12 +14,13 @@ use super::backend::{Backend, Tried};
 use super::endpoint::Endpoint;
 use super::target::Plan;
 use crate::error::{Error, Kind, Side};
+use crate::observe::{Record, Route};
 use crate::worker::Worker;
 
 /// What becomes of a request.
 pub(super) enum Decision<'p> {
-    /// The proxy answers.
-    Answer(Box<LocalAnswer>),
+    /// The proxy answers, as a rule says.
+    Answer(Box<LocalAnswer>, &'p Rule),
     Forward(Choice<'p>),
 }
 
@@ -75,7 +76,7 @@ pub(super) fn choose<'p>(
     };
     let port = service.own.key.port;
     if let Some(answer) = local_answer(&rule.filters, request, prefix, port) {
-        return Ok(Decision::Answer(answer));
+        return Ok(Decision::Answer(answer, rule));
     }
     let random = worker.random.borrow_mut().next_u64();
     let share = rule.pick_backend(random).ok_or(Error::new(Kind::NoBackend, Side::Internal))?;
@@ -84,7 +85,7 @@ pub(super) fn choose<'p>(
     };
     let filters = &share.filters;
     if let Some(answer) = local_answer(filters, request, prefix, port) {
-        return Ok(Decision::Answer(answer));
+        return Ok(Decision::Answer(answer, rule));
     }
     Ok(Decision::Forward(Choice {
         backend: Source::Service(backend),
@@ -116,6 +117,15 @@ fn response_edits(filters: &Filters, request: &RequestView<'_>) -> Option<Box<He
 }
 
 impl Choice<'_> {
+    /// What a record says of it.
+    pub(super) fn describe(&self, record: &mut Record) {
+        record.route = self.rule.map(Route::of);
+        record.backend = match self.backend {
+            Source::One(_) => None,
+            Source::Service(backend) => Some(backend.key.clone()),
+        };
+    }
+
     /// What becomes of the response's head.
     pub(super) fn response(&self) -> &HeaderEdits {
         self.response.as_deref().unwrap_or(&self.filters.response)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use minimesh_api::model::Direction;
 use minimesh_balance::Outcome;
 use minimesh_identity::Alpn;
-use minimesh_route::RequestView;
+use minimesh_route::{RequestView, Rule};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
@@ -25,6 +25,7 @@ use crate::http::h1::{
 use crate::http::{Failed, Forwarded, Next, Passage, forward, linger, next_request};
 use crate::io::Buffer;
 use crate::metrics::{Classification, CloseReason, EdgeCells, RetryReason};
+use crate::observe::{Record, Route, Wire, address_of};
 use crate::worker::Worker;
 
 /// A connection of the application that carries HTTP/1.
@@ -33,6 +34,8 @@ struct Client<'a> {
     target: &'a Target,
     conn: Conn,
     alarm: Alarm,
+    /// What is to be said of the present request, where somebody wants to know.
+    record: Option<Box<Record>>,
 }
 
 /// What follows a request.
@@ -49,7 +52,7 @@ enum After {
 
 /// Serves one connection of the application.
 pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
-    let mut client = Client { worker, target, conn, alarm: Alarm::default() };
+    let mut client = Client { worker, target, conn, alarm: Alarm::default(), record: None };
     loop {
         let mut head = match next_request(&mut client.conn, worker.head_limit, || worker.closing.get()).await {
             Next::Request(head) => head,
@@ -60,6 +63,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
                     HeadError::Malformed(_) => Kind::BadRequest,
                 };
                 count(worker, &because(kind, error));
+                worker.observer.refused(Direction::Outbound, Wire::Http11, &client.conn.stream, kind);
                 return Box::pin(answer_and_close(worker, client.conn, kind)).await;
             }
         };
@@ -68,7 +72,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
             After::Next => client.conn.buffer.release(),
             After::Linger => return Box::pin(linger(client.conn)).await,
             After::Reset => return client.conn.stream.reset(),
-            After::Tunnel(upstream) => return Box::pin(tcp::tunnel(worker, client.conn, upstream)).await,
+            After::Tunnel(upstream) => {
+                Box::pin(tcp::tunnel(worker, client.conn, upstream)).await;
+                return;
+            }
         }
     }
 }
@@ -77,9 +84,27 @@ impl Client<'_> {
     /// The life of one outbound request.
     async fn handle(&mut self, head: &mut RequestHead) -> After {
         let began = Instant::now();
-        match self.run(head, began).await {
+        if self.worker.observer.is_on() {
+            self.observe(head);
+        }
+        let after = match self.run(head, began).await {
             Ok(after) => after,
             Err(failed) => Box::pin(self.refuse(head, failed)).await,
+        };
+        if let Some(record) = self.record.take() {
+            self.worker.observer.finish(record);
+        }
+        after
+    }
+
+    /// Begins a record of the request.
+    fn observe(&mut self, head: &RequestHead) {
+        let lines = Lines::new(&self.conn.buffer.bytes()[..head.len]);
+        let view = view(head, self.conn.buffer.bytes(), &lines);
+        let client = address_of(&self.conn.stream);
+        self.record = self.worker.observer.request(Direction::Outbound, Wire::of_minor(head.minor), client, &view);
+        if let Some(record) = &mut self.record {
+            record.client_identity = self.worker.own_identity();
         }
     }
 
@@ -88,15 +113,16 @@ impl Client<'_> {
         let plan = self.target.plan(worker).await.map_err(Failed::untouched)?;
         let decision = {
             let bytes = self.conn.buffer.bytes();
-            let (path, query) = head.path_and_query(bytes);
             let lines = Lines::new(&bytes[..head.len]);
-            let request = RequestView { method: head.method_name(bytes), path, query, headers: &lines };
-            choose(worker, &plan, &request, began).map_err(Failed::untouched)?
+            choose(worker, &plan, &view(head, bytes, &lines), began).map_err(Failed::untouched)?
         };
         let choice = match decision {
-            Decision::Answer(answer) => return Ok(Box::pin(self.answer(head, *answer)).await),
+            Decision::Answer(answer, rule) => return Ok(Box::pin(self.answer(head, *answer, rule)).await),
             Decision::Forward(choice) => choice,
         };
+        if let Some(record) = &mut self.record {
+            choice.describe(record);
+        }
         if !choice.filters.rewrite.is_none() {
             *head = self.rewrite(head, &choice).map_err(Failed::untouched)?;
         }
@@ -116,6 +142,9 @@ impl Client<'_> {
             if !may || !elsewhere || !in_time || !tried.again(exclude) {
                 return Err(failed);
             }
+            if let Some(record) = &mut self.record {
+                record.retries += 1;
+            }
             worker.cells.retry(if unread { RetryReason::CloseNotify } else { tcp::reason(&failed.error) });
         }
     }
@@ -130,6 +159,10 @@ impl Client<'_> {
     ) -> Result<After, Failed> {
         let (worker, began) = (self.worker, choice.began);
         let mut load = Load::new(endpoint);
+        if let Some(record) = &mut self.record {
+            record.endpoint = Some(endpoint.address);
+            record.server_identity = endpoint.identity().map(|identity| identity.to_shared());
+        }
         let deadline = choice.attempt_deadline();
         // what earlier attempts took is no time of ours either
         let mut waited = if first { Duration::ZERO } else { load.began - began };
@@ -154,12 +187,18 @@ impl Client<'_> {
             waited,
         };
         load.began = Instant::now();
+        if let Some(record) = &mut self.record {
+            record.waited = waited;
+        }
         self.alarm.set(deadline);
         let guard = Guard { ended: &|| worker.stopped.get().then_some(Failure::Stopped), alarm: &mut self.alarm };
         match forward(&mut self.conn, &mut upstream.conn, head, &passage, guard).await {
             Ok(forwarded) => {
                 load.outcome = outcome(forwarded.status);
                 record(endpoint.http_cells(worker), &forwarded, began);
+                if let Some(record) = &mut self.record {
+                    record.answered(&forwarded);
+                }
                 Ok(finish(endpoint, upstream, &forwarded))
             }
             Err(failed) => {
@@ -185,6 +224,9 @@ impl Client<'_> {
     /// Tells the client what went wrong.
     async fn refuse(&mut self, head: &RequestHead, failed: Failed) -> After {
         count(self.worker, &failed.error);
+        if let Some(record) = &mut self.record {
+            record.failed(failed.error.kind, failed.answered);
+        }
         if failed.cut {
             return After::Linger;
         }
@@ -208,11 +250,16 @@ impl Client<'_> {
     }
 
     /// Gives the answer that the route demands.
-    async fn answer(&mut self, head: &RequestHead, answer: LocalAnswer) -> After {
+    async fn answer(&mut self, head: &RequestHead, answer: LocalAnswer, rule: &Rule) -> After {
         let rest = self.whole_request(head);
         self.count_unsent(answer.status);
         let mut out = Buffer::default();
         render_local(&answer, rest.is_none(), &mut out);
+        if let Some(record) = &mut self.record {
+            record.route = Some(Route::of(rule));
+            record.status = Some(answer.status);
+            record.response_bytes = out.len() as u64;
+        }
         self.send_answer(&out, rest).await
     }
 
@@ -260,6 +307,12 @@ impl Client<'_> {
             cells.response(status, class, Default::default(), Default::default());
         }
     }
+}
+
+/// A request as routes and records see it.
+fn view<'a>(head: &RequestHead, bytes: &'a [u8], lines: &'a Lines<'a>) -> RequestView<'a> {
+    let (path, query) = head.path_and_query(bytes);
+    RequestView { method: head.method_name(bytes), path, query, headers: lines }
 }
 
 /// A new connection for a request; the wait is counted apart from the time that the proxy takes itself.

@@ -8,6 +8,7 @@ mod edges;
 mod endings;
 mod http;
 mod identity;
+mod observe;
 mod opaque;
 mod policy;
 mod retry;
@@ -37,6 +38,7 @@ use crate::control::{ControlHandle, FakeControl, TargetSnapshot};
 use crate::error::CODES;
 use crate::metrics::Metrics;
 use crate::net::Origin;
+use crate::observe::Observe;
 use crate::worker::{OwnPorts, WorkerConfig, crew, run};
 
 const DOMAIN: &str = "cluster.local";
@@ -56,6 +58,7 @@ struct Mesh {
     tickets: TicketKeys,
     client: Proxy,
     generation: Cell<u64>,
+    observe: Observe,
 }
 
 /// An inbound proxy in front of an application.
@@ -70,12 +73,18 @@ fn id(account: &str) -> SpiffeId {
 
 impl Mesh {
     fn new() -> Mesh {
+        Mesh::observed(Observe::default())
+    }
+
+    /// Every proxy records as `observe` says.
+    fn observed(observe: Observe) -> Mesh {
         let authority = Authority::create(DOMAIN).expect("authority");
         let tickets = TicketKeys::new().expect("keys");
         let origin =
             Origin::Fixed { outbound: SERVICE.parse().expect("address"), inbound: SERVICE.parse().expect("address") };
-        let client = Proxy::start(Direction::Outbound, origin, id("front-end"), DefaultPolicy::AllUnauthenticated);
-        let mesh = Mesh { authority, tickets, client, generation: Cell::new(0) };
+        let policy = DefaultPolicy::AllUnauthenticated;
+        let client = Proxy::start(Direction::Outbound, origin, id("front-end"), policy, &observe);
+        let mesh = Mesh { authority, tickets, client, generation: Cell::new(0), observe };
         mesh.certify(&mesh.client);
         mesh
     }
@@ -101,7 +110,7 @@ impl Mesh {
 
     fn server_with(&self, account: &str, app: SocketAddr, policy: DefaultPolicy) -> Server {
         let origin = Origin::Fixed { outbound: app, inbound: app };
-        let proxy = Proxy::start(Direction::Inbound, origin, id(account), policy);
+        let proxy = Proxy::start(Direction::Inbound, origin, id(account), policy, &self.observe);
         proxy.control.port(app.port(), PortPolicy { protocol: Protocol::Detect, policy });
         self.certify(&proxy);
         Server { proxy, app }
@@ -137,8 +146,15 @@ fn key() -> BackendKey {
 }
 
 impl Proxy {
-    fn start(direction: Direction, origin: Origin, identity: SpiffeId, policy: DefaultPolicy) -> Proxy {
-        let (proxy, config) = Proxy::prepare(direction, origin, identity, policy);
+    fn start(
+        direction: Direction,
+        origin: Origin,
+        identity: SpiffeId,
+        policy: DefaultPolicy,
+        observe: &Observe,
+    ) -> Proxy {
+        let (proxy, mut config) = Proxy::prepare(direction, origin, identity, policy);
+        config.observe = observe.clone();
         tokio::task::spawn_local(run(config));
         proxy
     }
@@ -172,6 +188,7 @@ impl Proxy {
             default_policy: policy,
             head_limit: 64 * 1024,
             origin,
+            observe: Observe::default(),
         };
         let proxy = Proxy { address, control, metrics, drain: Some(trigger), identity };
         (proxy, config)

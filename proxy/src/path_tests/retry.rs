@@ -86,7 +86,7 @@ async fn a_bare_fin_proves_nothing() {
     assert_eq!(seen.get(), 1);
 }
 
-fn route(timeout: Duration, backends: Vec<BackendRef>) -> HttpRoute {
+pub(super) fn route(timeout: Duration, backends: Vec<BackendRef>) -> HttpRoute {
     let object = ObjectRef { group: "".into(), kind: "HTTPRoute".into(), namespace: "shop".into(), name: "r".into() };
     let all = HttpMatch::All { path: PathMatch::Prefix("/a".into()), headers: vec![], query: vec![], method: None };
     let backends =
