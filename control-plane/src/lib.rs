@@ -21,7 +21,6 @@ mod own;
 mod peer;
 mod publish;
 mod serve;
-mod session_key;
 mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -14,7 +14,6 @@
 pub mod control;
 pub mod error;
 pub mod metrics;
-pub mod observe;
 pub mod redirect;
 pub mod worker;
 

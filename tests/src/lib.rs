@@ -3,7 +3,7 @@
 //! A test is a story told to a [`world::World`]: pods are put on a node, get their sidecars and applications, talk, and are
 //! looked at. The test process itself enters no namespace. It starts `netns-runner`, which does ([`stage`]), and tells it over
 //! a pipe what to start ([`protocol`]); when the pipe ends, everything that was started ends with it. Applications
-//! and clients of the stories are in [`apps`].
+//! and clients of the stories are in [`apps`]; programs that nobody here wrote are found and compared by [`compat`].
 //!
 //! ```text
 //! test ── pipe ── netns-runner node ── netns-runner init (PID 1, bridge 10.42.0.1/16)
@@ -15,6 +15,7 @@
 
 pub mod apps;
 pub mod body;
+pub mod compat;
 pub mod demo;
 pub mod http;
 pub mod protocol;

@@ -9,6 +9,14 @@ use serde::{Deserialize, Serialize};
 /// Something to be done inside.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
+    /// Give a pod one more address, and every other pod the way to it: what a node does for a Service without a mesh. Answered
+    /// by [`Reply::Done`].
+    AddAddress {
+        /// The pod's name.
+        pod: String,
+        /// The address.
+        address: Ipv4Addr,
+    },
     /// Make a pod's network namespace, on the bridge, with an address. Answered by [`Reply::Done`].
     AddPod {
         /// Name.

@@ -1,28 +1,61 @@
 //! What the tests need of the machine, and what it lacks.
 
-use std::process::{Command, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
-/// Debian packages that tests use beyond a Rust toolchain, with the program that proves each. None today: the tests bring
-/// their own clients, servers, netlink and packet capture.
-const PACKAGES: [(&str, &str); 0] = [];
-
-/// Installs what is missing when root on Debian; says what to install otherwise.
-pub(crate) fn prepare() -> Result<String, String> {
-    let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, program)| !runs(program)).map(|(package, _)| *package).collect();
+/// Installs Debian packages of which the program is missing, when root; says what was done, or what is missing. Services that
+/// come with them are not started.
+pub(crate) fn install(packages: &[(&str, &str)], path: &str) -> String {
+    let missing = |(_, program): &&(&str, &str)| !is_on(path, program);
+    let missing: Vec<&str> = packages.iter().filter(missing).map(|(package, _)| *package).collect();
     if missing.is_empty() {
-        return Ok("Debian packages: none missing".to_owned());
+        return "Debian packages: none missing".to_owned();
     }
     let list = missing.join(" ");
-    if !is_root() || !runs("apt-get") {
-        return Err(format!("missing packages; as root: apt-get install --no-install-recommends {list}"));
+    if !is_root() || !is_on(path, "apt-get") {
+        return format!("missing packages; as root: apt-get install --no-install-recommends {list}");
     }
-    let mut install = Command::new("apt-get");
-    install
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(&missing)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    crate::workspace::passes(&mut install).map(|()| format!("installed {list}"))
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        crate::workspace::passes(&mut command)
+    };
+    let _quiet = StartNothing::new();
+    let updated = apt(&["update", "--quiet"]);
+    // one by one: one that this Debian lacks must not keep the others away
+    let install = |package: &&str| apt(&["install", "--quiet", "--yes", "--no-install-recommends", package]).is_err();
+    let refused: Vec<&str> = missing.iter().copied().filter(install).collect();
+    match (refused.is_empty(), updated) {
+        (true, _) => format!("installed {list}"),
+        (false, Ok(())) => format!("of {list}, apt refused {}", refused.join(" ")),
+        (false, Err(error)) => format!("of {list}, apt refused {} ({error})", refused.join(" ")),
+    }
+}
+
+/// While it lives, packages that are installed start no service of theirs.
+struct StartNothing(Option<&'static str>);
+
+impl StartNothing {
+    /// Debian's maintainer scripts ask this program before they start anything.
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn new() -> StartNothing {
+        // somebody else's policy is left as it is
+        let absent = !std::path::Path::new(Self::POLICY).exists();
+        let executable = std::fs::Permissions::from_mode(0o755);
+        let written = absent
+            && std::fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n")
+                .and_then(|()| std::fs::set_permissions(Self::POLICY, executable))
+                .is_ok();
+        StartNothing(written.then_some(Self::POLICY))
+    }
+}
+
+impl Drop for StartNothing {
+    fn drop(&mut self) {
+        // it was ours; if it cannot be removed, nothing else could be done
+        let _ = self.0.map(std::fs::remove_file);
+    }
 }
 
 /// Why namespaces cannot be made here, if so.
@@ -56,8 +89,6 @@ pub(crate) fn is_root() -> bool {
     uid.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
 }
 
-fn runs(program: &str) -> bool {
-    let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok()
+fn is_on(path: &str, program: &str) -> bool {
+    std::env::split_paths(path).any(|folder| folder.join(program).is_file())
 }

@@ -5,6 +5,7 @@
 
 mod checks;
 mod ci;
+mod compat;
 mod docs;
 mod host;
 mod report;
@@ -20,7 +21,8 @@ use workspace::Workspace;
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
-  test [--only unit|netns|cluster]   run the tests; the last line reads `N passed, N failed, N skipped`
+  test [--only LAYER]                run the tests; the last line reads `N passed, N failed, N skipped`
+                                     (layers: unit, netns, compat, cluster)
   ci [--without-tests]               format, lints, house style, documentation, tests
   check                              house style alone: sizes, module docs, layers, names, paths
   gen-docs [--check]                 write docs/errors.md and docs/reference/cli.md, or say whether they are up to date

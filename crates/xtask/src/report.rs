@@ -67,7 +67,9 @@ impl Report {
             println!("{name:<46} {:<9} {passed:>7} {failed:>7} {skipped:>7} {minutes:>8.1}", outcome.word());
         }
         for Step { name, outcome, .. } in self.steps.iter().filter(|step| step.outcome.skipped > 0) {
-            println!("skipped: {name}: {}", outcome.note);
+            for why in outcome.note.lines() {
+                println!("skipped: {name}: {why}");
+            }
         }
         let sum = |count: fn(&Outcome) -> usize| self.steps.iter().map(|step| count(&step.outcome)).sum::<usize>();
         let failed = sum(|outcome| outcome.failed);

@@ -2,6 +2,7 @@
 //! JSON or in single words, what a test wants to know.
 
 mod capture;
+mod dial;
 mod flags;
 mod http_load;
 mod http_request;
@@ -21,8 +22,9 @@ pub use tcp_client::{Exchange, ExchangeResult};
 
 type App = fn(&Flags) -> Result<(), Failure>;
 
-const APPS: [(&str, App); 7] = [
+const APPS: [(&str, App); 8] = [
     ("capture", capture::run),
+    ("dial", dial::run),
     ("http-load", http_load::run),
     ("http-request", http_request::run),
     ("http-server", http_server::run),

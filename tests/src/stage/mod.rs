@@ -83,6 +83,7 @@ impl Init {
     async fn serve(&mut self, request: Request) -> Result<Reply, Failure> {
         self.reap()?;
         match request {
+            Request::AddAddress { pod, address } => self.network.add_address(&pod, address).await.map(|()| Reply::Done),
             Request::AddPod { name, address } => self.network.add_pod(name, address).await.map(|()| Reply::Done),
             Request::Signal { pid, signal } => match kill(Pid::from_raw(pid), Signal::try_from(signal)?) {
                 Ok(()) | Err(Errno::ESRCH) => Ok(Reply::Done),

@@ -26,7 +26,13 @@ pub(super) struct Network {
     node: File,
     handle: Handle,
     bridge: u32,
-    pods: HashMap<String, File>,
+    pods: HashMap<String, Inside>,
+}
+
+struct Inside {
+    namespace: File,
+    handle: Handle,
+    address: Ipv4Addr,
 }
 
 impl Network {
@@ -59,7 +65,18 @@ impl Network {
         configure(&inside, "eth0", Some(address)).await?;
         let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).build();
         inside.route().add(default).execute().await?;
-        self.pods.insert(name, pod);
+        self.pods.insert(name, Inside { namespace: pod, handle: inside, address });
+        Ok(())
+    }
+
+    pub(super) async fn add_address(&self, pod: &str, address: Ipv4Addr) -> Result<(), Failure> {
+        let owner = self.pods.get(pod).ok_or_else(|| format!("no pod {pod}"))?;
+        let index = index(&owner.handle, "eth0").await?;
+        owner.handle.address().add(index, IpAddr::V4(address), 32).execute().await?;
+        for other in self.pods.values().filter(|other| other.address != owner.address) {
+            let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).gateway(owner.address);
+            other.handle.route().add(route.build()).execute().await?;
+        }
         Ok(())
     }
 
@@ -67,7 +84,7 @@ impl Network {
     pub(super) fn namespace(&self, pod: Option<&str>) -> Result<File, Failure> {
         let file = match pod {
             None => &self.node,
-            Some(name) => self.pods.get(name).ok_or_else(|| format!("no pod {name}"))?,
+            Some(name) => &self.pods.get(name).ok_or_else(|| format!("no pod {name}"))?.namespace,
         };
         Ok(file.try_clone()?)
     }

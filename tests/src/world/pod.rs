@@ -235,6 +235,28 @@ impl<'w> Pod<'w> {
         Load { process, log }
     }
 
+    /// Whether something listens on a port of it, as seen from the pod itself.
+    pub fn listens(&self, port: u16) -> bool {
+        let address = self.port(port).to_string();
+        self.app("dial", &["--address", &address]).succeed().trim() == "true"
+    }
+
+    /// A folder for the files of its programs; of all pods of the world the same.
+    pub fn scratch(&self) -> PathBuf {
+        let path = self.world.path("scratch");
+        std::fs::create_dir_all(&path).expect("the world's folder can be written");
+        path
+    }
+
+    /// Gives it a Service's address, without any mesh.
+    pub fn add_address(&self, address: Ipv4Addr) {
+        let request = protocol::Request::AddAddress { pod: self.name.clone(), address };
+        match self.world.node.call(&request) {
+            Reply::Done => {}
+            other => panic!("no address {address} for {}: {other:?}", self.name),
+        }
+    }
+
     /// Asks its sidecar's admin port.
     pub fn admin(&self, path: &str) -> Response {
         self.request(&Request::get(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN)), path))

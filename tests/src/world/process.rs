@@ -40,6 +40,13 @@ impl<'w> Process<'w> {
         std::fs::read_to_string(&self.stdout).unwrap_or_default()
     }
 
+    /// The same, in which not every byte need be text: those that are none are shown as `\\xE9`.
+    pub fn output_escaped(&self) -> String {
+        let bytes = std::fs::read(&self.stdout).unwrap_or_default();
+        let chunk = |chunk: std::str::Utf8Chunk<'_>| format!("{}{}", chunk.valid(), chunk.invalid().escape_ascii());
+        bytes.utf8_chunks().map(chunk).collect()
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.stderr).unwrap_or_default()
@@ -70,8 +77,8 @@ impl<'w> Process<'w> {
     /// The same with another deadline.
     pub fn succeed_within(self, patience: std::time::Duration) -> String {
         let status = self.wait_within(patience);
-        assert_eq!(status, Status::Exited(0), "{}:\n{}{}", self.what, self.output(), self.log());
-        self.output()
+        assert_eq!(status, Status::Exited(0), "{}:\n{}{}", self.what, self.output_escaped(), self.log());
+        self.output_escaped()
     }
 
     /// Panics with its log if it is gone.

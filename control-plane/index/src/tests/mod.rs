@@ -1,8 +1,6 @@
 //! Objects in, lookups out: whole values compared.
 
 mod endpoints;
-mod filters;
-mod grpc;
 mod orders;
 mod pods;
 mod routes;
@@ -39,7 +37,6 @@ fn settings() -> Settings {
     Settings {
         trust_domain: "cluster.local".into(),
         cluster_networks: vec!["10.42.0.0/16".parse().unwrap(), "10.43.0.0/16".parse().unwrap()],
-        session_key: (*b"0123456789abcdef").into(),
     }
 }
 

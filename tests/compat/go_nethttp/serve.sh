@@ -1,0 +1,2 @@
+#!/bin/sh
+exec "$MINIMESH_KIT_GO/nethttp" server :8080

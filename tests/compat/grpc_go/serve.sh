@@ -1,0 +1,3 @@
+#!/bin/sh
+# grpc-go's interoperability server.
+exec "$MINIMESH_KIT_GO/server" --port 10000

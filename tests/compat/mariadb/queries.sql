@@ -1,0 +1,15 @@
+SELECT 'one' AS text, 2 AS number;
+CREATE TABLE numbers (number INTEGER PRIMARY KEY, text TEXT);
+LOAD DATA LOCAL INFILE 'rows.csv' INTO TABLE numbers FIELDS TERMINATED BY ',';
+SELECT COUNT(*), SUM(number), MD5(GROUP_CONCAT(text ORDER BY number)) FROM numbers;
+START TRANSACTION;
+DELETE FROM numbers WHERE number > 10;
+SELECT COUNT(*) FROM numbers;
+ROLLBACK;
+SELECT COUNT(*) FROM numbers;
+PREPARE find FROM 'SELECT text FROM numbers WHERE number = ?';
+SET @wanted = 4711;
+EXECUTE find USING @wanted;
+SELECT LENGTH(REPEAT('large ', 2000000)), MD5(REPEAT('large ', 2000000));
+SELECT * FROM nowhere;
+SET STATEMENT max_statement_time = 0.2 FOR SELECT SLEEP(20);

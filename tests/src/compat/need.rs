@@ -1,0 +1,57 @@
+//! What a case needs of the machine.
+
+use std::process::{Command, Stdio};
+
+/// A program or a kit without which a case cannot run.
+#[derive(Clone, Copy, Debug)]
+pub enum Need {
+    /// Libraries or programs that were fetched before.
+    Kit(Kit),
+    /// A program of the machine.
+    Program(&'static str),
+    /// User 0 of the machine, not only of a user namespace.
+    Root,
+}
+
+/// What `cargo xtask test` fetches by the lock files of `tests/compat`, and puts into a folder.
+#[derive(Clone, Copy, Debug)]
+pub enum Kit {
+    /// Programs built from Go modules.
+    Go,
+    /// Compiled Java classes.
+    Java,
+    /// A `node_modules` folder.
+    Node,
+    /// A folder for `PYTHONPATH`.
+    Python,
+}
+
+impl Need {
+    /// Why it is not there, if so.
+    pub(super) fn missing(&self) -> Option<String> {
+        match self {
+            Need::Kit(kit) => kit.missing(),
+            Need::Program(name) => (!runs(name)).then(|| format!("{name} is not installed")),
+            Need::Root => (!nix::unistd::getuid().is_root()).then(|| "needs root".to_owned()),
+        }
+    }
+}
+
+impl Kit {
+    /// `MINIMESH_KIT_GO` and so on name the kit's folder, for the scripts too; with `_MISSING`, why there is none.
+    #[allow(clippy::disallowed_methods)] // a test has no command line of its own
+    fn missing(self) -> Option<String> {
+        let variable = format!("MINIMESH_KIT_{self:?}").to_uppercase();
+        if std::env::var_os(&variable).is_some() {
+            return None;
+        }
+        let why = std::env::var(format!("{variable}_MISSING"));
+        Some(why.unwrap_or_else(|_| format!("the {self:?} kit is prepared by `cargo xtask test --only compat`")))
+    }
+}
+
+fn runs(program: &str) -> bool {
+    let mut command = Command::new("sh");
+    command.args(["-c", "command -v \"$0\"", program]).stdout(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
