@@ -5,7 +5,7 @@ use minimesh_api::grpc::{endpoint, filter, path_match, target, update};
 use minimesh_api::model::{
     DefaultPolicy, Filter, HttpMatch, PortPolicy, Protocol, ResourceKey, ServiceTarget, Target, TrustBundle,
 };
-use minimesh_api::wire::{Assembly, EndpointsPart, Invalid, State, Update};
+use minimesh_api::wire::{Assembly, EndpointsPart, Features, Invalid, Response, State, Update};
 
 #[allow(dead_code)] // each test binary uses its share
 mod samples;
@@ -188,4 +188,27 @@ fn a_delta_against_another_version_is_refused() {
     assert!(change.clone().apply(None).is_err());
     assert!(change.clone().apply(Some((3, &held))).is_err());
     assert_eq!(change.apply(Some((4, &held))), Ok(held));
+}
+
+/// What an old proxy is sent of a rule that uses what it does not know.
+#[test]
+fn what_a_proxy_did_not_announce_is_said_to_be_not_understood() {
+    let rule = |features: &[&str]| {
+        let responses = samples::responses();
+        let (_, response) =
+            responses.iter().find(|(name, _)| *name == "watch_response_target_features").expect("there");
+        let Response::Update(update) = response else { panic!("an update") };
+        let State::Target(mut target) = update.state.clone() else { panic!("a target") };
+        Features::of(&features.iter().map(|word| (*word).into()).collect::<Vec<_>>()).restrict(&mut target);
+        let Target::Service(service) = target else { panic!("a Service") };
+        service.http_routes[0].rules[0].clone()
+    };
+    let bare = rule(&["some-later-word"]);
+    assert_eq!(bare.matches, [HttpMatch::Unsupported]);
+    assert_eq!((bare.retry, bare.session), (None, None));
+    assert_eq!(bare.filters, vec![Filter::Unsupported; 5]);
+
+    let most = rule(&["grpc_method", "cors", "redirect"]);
+    assert!(!most.matches.contains(&HttpMatch::Unsupported));
+    assert!(matches!(most.filters[0], Filter::Cors(_)) && most.filters[3] == Filter::Unsupported, "{most:?}");
 }

@@ -97,6 +97,7 @@ fn sidecar(
         default_policy: DefaultPolicy::Deny,
         head_limit: 64 * 1024,
         origin,
+        observe: Default::default(),
     })?;
     Ok(Sidecar { _control: fake, _drain: trigger, _thread: thread })
 }
@@ -142,6 +143,8 @@ fn route() -> HttpRoute {
         filters,
         backends: vec![WeightedBackend { weight: 1, backend: BackendRef::Service(carts()), filters: vec![] }],
         timeouts: Timeouts { request: Some(Duration::from_secs(15)), backend_request: None },
+        retry: None,
+        session: None,
     };
     HttpRoute {
         object: ObjectRef {

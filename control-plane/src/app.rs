@@ -23,11 +23,11 @@ use crate::certify::{self, Certifier};
 use crate::folder::{self, Folder, FolderError, Problem};
 use crate::metrics::Metrics;
 use crate::operator::Socket;
-use crate::own;
 use crate::publish::Publisher;
 use crate::serve::Server;
 use crate::telemetry::{Answers, Collector, Reports};
 use crate::watch::Discovery;
+use crate::{own, session_key};
 
 /// Why the control plane cannot go on: what, where, why, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +116,11 @@ pub(crate) async fn start(args: Args, drain: drain::Watch) -> Result<Running, Er
 
     let Folder { events, problems } = folder::watch(args.manifests.clone())?;
     info!(folders = ?args.manifests, "watching manifests");
-    let settings =
-        Settings { trust_domain: args.trust_domain.clone(), cluster_networks: args.cluster_networks.clone() };
+    let settings = Settings {
+        trust_domain: args.trust_domain.clone(),
+        cluster_networks: args.cluster_networks.clone(),
+        session_key: session_key::load_or_create(&args.ca_dir)?,
+    };
     let publisher = Publisher::spawn(Index::new(settings), trust, events, Arc::clone(&metrics));
     tokio::spawn(tell_problems(problems, Arc::clone(&metrics)));
     let reports = Reports::spawn(Arc::clone(&metrics));

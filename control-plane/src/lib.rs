@@ -21,6 +21,7 @@ mod own;
 mod peer;
 mod publish;
 mod serve;
+mod session_key;
 mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::StatusCode;
-use minimesh_api::model::Workload;
+use minimesh_api::model::{DefaultPolicy, Workload};
 use minimesh_identity::Credentials;
 use minimesh_runtime::admin::{Audience, Call, Error, Reply, Server};
 use minimesh_runtime::{logging, metrics as exposition, process};
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::args::{Args, LOCAL};
 use crate::control::{Control, ControlHandle, State};
-use crate::metrics::{Exposition, Metrics};
+use crate::metrics::{Exposition, Metrics, Policy};
 
 /// What readiness looks at. Once the first policy is there the control plane plays no part in it.
 #[derive(Clone)]
@@ -68,10 +68,15 @@ pub(crate) async fn bind(
 }
 
 /// Answers `/dump` from the control thread.
-pub(crate) async fn answer_dumps(mut asked: mpsc::Receiver<DumpRequest>, control: Rc<Control>, handle: ControlHandle) {
+pub(crate) async fn answer_dumps(
+    mut asked: mpsc::Receiver<DumpRequest>,
+    control: Rc<Control>,
+    handle: ControlHandle,
+    default_policy: DefaultPolicy,
+) {
     while let Some(DumpRequest(reply)) = asked.recv().await {
         // Whoever asked may be gone.
-        let _ = reply.send(describe(&control, &handle));
+        let _ = reply.send(describe(&control, &handle, default_policy));
     }
 }
 
@@ -112,7 +117,7 @@ async fn dump(ask: mpsc::Sender<DumpRequest>) -> Reply {
     }
 }
 
-fn describe(control: &Control, handle: &ControlHandle) -> Value {
+fn describe(control: &Control, handle: &ControlHandle, default_policy: DefaultPolicy) -> Value {
     let credentials = handle.credentials().borrow().clone().map(|credentials| {
         let left = credentials.leaf().not_after().duration_since(std::time::SystemTime::now()).unwrap_or_default();
         json!({
@@ -133,6 +138,7 @@ fn describe(control: &Control, handle: &ControlHandle) -> Value {
             "draining": workload.draining,
             "cluster_networks": networks,
             "node_ips": workload.node_ips,
+            "probes": workload.probes.iter().map(|probe| format!("{} {}", probe.port, probe.path)).collect::<Vec<_>>(),
         })
     });
     // Versions are hashes of 64 bits; JSON's readers keep 53.
@@ -141,7 +147,16 @@ fn describe(control: &Control, handle: &ControlHandle) -> Value {
         .into_iter()
         .map(|(name, version)| (name, if version == 0 { Value::Null } else { format!("{version:016x}").into() }))
         .collect();
-    json!({ "credentials": credentials, "workload": workload, "resources": resources })
+    let ports: serde_json::Map<String, Value> = control
+        .ports()
+        .into_iter()
+        .map(|(port, known)| {
+            let policy = Policy::from(known.map_or(default_policy, |known| known.policy));
+            let from = if known.is_some() { "control plane" } else { "--default-policy" };
+            (port.to_string(), json!({ "policy": policy.0, "from": from }))
+        })
+        .collect();
+    json!({ "credentials": credentials, "workload": workload, "ports": ports, "resources": resources })
 }
 
 fn set_level(logs: &logging::Handle, call: &Call) -> Reply {

@@ -17,6 +17,7 @@ use crate::control::{Control, ControlConfig, ControlHandle, Dialer};
 use crate::error::CODES;
 use crate::metrics::Metrics;
 use crate::net::Origin;
+use crate::observe::{self, Observe};
 use crate::worker::{self, OwnPorts, Running, WorkerConfig};
 use crate::{admin, cpu};
 
@@ -70,7 +71,14 @@ async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> 
     let control = Control::new(control_config(&args), ends, metrics).map_err(Error::Trust)?;
 
     let (trigger, watch) = drain::channel();
-    let mut workers = start_workers(&args, &handle, &ports, watch)?;
+    let pod = observe::Pod {
+        namespace: &args.pod_namespace,
+        name: &args.pod_name,
+        workload: handle.workload(),
+        mark: args.mark,
+    };
+    let (observe, ends) = Observe::start(&args.observe, pod, handle.metrics().observe())?;
+    let mut workers = start_workers(&args, &handle, &ports, (watch, observe))?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         pod = %format_args!("{}/{}", args.pod_namespace, args.pod_name),
@@ -82,12 +90,13 @@ async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> 
     // Discovery, reports and metrics go on while connections end.
     let ended = tokio::select! {
         () = control.run() => "the conversation with the control plane ended by itself".to_owned(),
-        () = admin::answer_dumps(dumps, control.clone(), handle) => "the admin port ended by itself".to_owned(),
+        () = admin::answer_dumps(dumps, control.clone(), handle, args.default_policy.into()) => "the admin port ended by itself".to_owned(),
         why = end(&mut signals, trigger, &mut workers, args.drain_timeout) => match why {
             None => {
                 if timeout(LAST_REPORT, control.last_report()).await.is_err() {
                     warn!("the control plane did not take the last report");
                 }
+                ends.wait().await;
                 return Ok(());
             }
             Some(died) => died,
@@ -142,7 +151,7 @@ fn start_workers(
     args: &Args,
     handle: &ControlHandle,
     ports: &[u16; 4],
-    drain: drain::Watch,
+    (drain, observe): (drain::Watch, Observe),
 ) -> Result<Vec<Running>, Error> {
     let count = args.workers.map_or_else(|| cpu::limit().unwrap_or(1).min(MOST_WORKERS), |workers| workers.get());
     // Loopback: only this pod's own connections can be meant. Inbound: every address, each family by itself.
@@ -162,6 +171,7 @@ fn start_workers(
             default_policy: args.default_policy.into(),
             head_limit: args.max_head,
             origin: Origin::Kernel,
+            observe: observe.clone(),
         })?);
     }
     Ok(threads)

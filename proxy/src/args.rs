@@ -12,6 +12,8 @@ use minimesh_api::model::DefaultPolicy;
 use minimesh_identity::SpiffeId;
 use minimesh_runtime::{duration, logging};
 
+use crate::observe;
+
 /// Carries the connections of one pod: out to the mesh, and in to the application.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)] // several parts flatten a group of this name into one command line
@@ -89,6 +91,10 @@ pub struct Args {
     /// Largest HTTP head, bytes
     #[arg(long, value_name = "BYTES", env = "MINIMESH_MAX_HEAD", default_value_t = 64 * 1024, value_parser = head_limit)]
     pub max_head: usize,
+
+    /// What is said of single requests
+    #[command(flatten)]
+    pub observe: observe::Args,
 
     /// What is logged, and how
     #[command(flatten)]

@@ -14,6 +14,7 @@
 pub mod control;
 pub mod error;
 pub mod metrics;
+pub mod observe;
 pub mod redirect;
 pub mod worker;
 

@@ -29,6 +29,7 @@ use crate::error::{Error, Kind, Side};
 use crate::inbound::{self, Ports};
 use crate::metrics::WorkerCells;
 use crate::net::{Dialer, Origin, Place, serve, tune};
+use crate::observe::{Observe, Observer};
 use crate::outbound::{self, Targets};
 
 /// What a worker is given at its start.
@@ -55,6 +56,8 @@ pub struct WorkerConfig {
     pub head_limit: usize,
     /// How original destinations are learnt.
     pub origin: Origin,
+    /// What is said of single requests; by default nothing.
+    pub observe: Observe,
 }
 
 /// The proxy's own ports: connections meant for them would come back.
@@ -167,6 +170,7 @@ pub(crate) async fn run(config: WorkerConfig) {
     }
     tasks.spawn_local(Rc::clone(&worker).take_handed(handed));
     tasks.spawn_local(Rc::clone(&worker).sweep());
+    tasks.spawn_local(Rc::clone(&worker).keep_flushing());
 
     tokio::select! {
         () = worker.drain.started() => {}
@@ -179,16 +183,8 @@ pub(crate) async fn run(config: WorkerConfig) {
         }
     }
     worker.drain.started().await;
-    worker.closing.set(true);
-    worker.connections.wake_all();
-    tokio::select! {
-        () = worker.connections.none() => return,
-        () = worker.drain.forced() => {}
-    }
-    worker.stopped.set(true);
-    worker.connections.wake_all();
-    // Every connection sees `stopped` at its next poll; what does not answer must not keep the process.
-    let _ = tokio::time::timeout(Duration::from_millis(500), worker.connections.none()).await;
+    worker.end_connections().await;
+    worker.observer.end().await;
 }
 
 /// What the connections of one worker share.
@@ -208,7 +204,10 @@ pub(crate) struct Worker {
     pub(crate) closing: Cell<bool>,
     /// The pod is marked for deletion: inbound connections are closed after their request.
     pub(crate) leaving: Cell<bool>,
+    /// Counts what may have turned a decision about an open connection: policies, networks.
+    pub(crate) turns: Cell<u64>,
     pub(crate) connections: Connections,
+    pub(crate) observer: Observer,
     drain: drain::Watch,
     credentials: RefCell<Published<Option<Arc<Credentials>>>>,
     workload: RefCell<Published<State<Arc<Workload>>>>,
@@ -254,7 +253,9 @@ impl Worker {
             stopped: Cell::new(false),
             closing: Cell::new(false),
             leaving: Cell::new(false),
+            turns: Cell::new(0),
             connections: Connections::default(),
+            observer: config.observe.observer(std::hash::BuildHasher::hash_one(&seed, ("span", config.index))),
             drain: config.drain,
             credentials: RefCell::new(Published::new(config.control.credentials())),
             workload: RefCell::new(Published::new(config.control.workload())),
@@ -270,6 +271,29 @@ impl Worker {
     /// Resolves when the drain starts.
     pub(crate) async fn drain_started(&self) {
         self.drain.started().await;
+    }
+
+    /// Lets connections finish, and makes them once the drain is forced.
+    async fn end_connections(&self) {
+        self.closing.set(true);
+        self.connections.wake_all();
+        tokio::select! {
+            () = self.connections.none() => return,
+            () = self.drain.forced() => {}
+        }
+        self.stopped.set(true);
+        self.connections.wake_all();
+        // Every connection sees `stopped` at its next poll; what does not answer must not keep the process.
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.connections.none()).await;
+    }
+
+    async fn keep_flushing(self: Rc<Self>) {
+        self.observer.keep_flushing().await;
+    }
+
+    /// This pod's own identity, as logs name it.
+    pub(crate) fn own_identity(&self) -> Option<Arc<str>> {
+        self.credentials().ok().map(|credentials| credentials.id().to_shared())
     }
 
     /// The credentials in force.
@@ -295,6 +319,19 @@ impl Worker {
     pub(crate) fn is_node(&self, address: std::net::IpAddr) -> bool {
         let mut workload = self.workload.borrow_mut();
         workload.get().known().is_some_and(|workload| workload.node_ips.contains(&address))
+    }
+
+    /// Whether the pod's own spec has the node ask anything of a port.
+    pub(crate) fn is_probed(&self, port: u16) -> bool {
+        let mut workload = self.workload.borrow_mut();
+        workload.get().known().is_some_and(|workload| workload.probes.iter().any(|probe| probe.port == port))
+    }
+
+    /// Whether it has the node ask exactly this.
+    pub(crate) fn is_probe(&self, port: u16, path: &[u8]) -> bool {
+        let mut workload = self.workload.borrow_mut();
+        let Some(workload) = workload.get().known() else { return false };
+        workload.probes.iter().any(|probe| probe.port == port && probe.path.as_bytes() == path)
     }
 
     /// A connection was accepted: it goes to the least loaded worker.
@@ -350,12 +387,17 @@ impl Worker {
         let mut tick = tokio::time::interval(SWEEP);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut quiet = 0;
+        let mut own = None;
         loop {
             tick.tick().await;
-            let leaving = matches!(self.workload.borrow_mut().get(), State::Known(workload) if workload.draining);
-            let changed = self.ports.sweep() | (self.leaving.replace(leaving) != leaving);
+            let workload = self.workload.borrow_mut().get().known().cloned();
+            self.leaving.set(workload.as_ref().is_some_and(|workload| workload.draining));
+            let moved = workload.as_ref().map(Arc::as_ptr) != own.as_ref().map(Arc::as_ptr);
+            own = workload;
+            let changed = self.ports.sweep() | moved;
             self.targets.sweep();
             if changed {
+                self.turns.set(self.turns.get() + 1);
                 self.connections.wake_all();
             }
             quiet = if self.connections.take_activity() { 0 } else { quiet + 1 };

@@ -108,6 +108,7 @@ fn worker(outbound: bool, origin: Origin) -> (FakeControl, SocketAddr, drain::Tr
         default_policy: DefaultPolicy::AllUnauthenticated,
         head_limit: 64 * 1024,
         origin,
+        observe: Default::default(),
     };
     spawn(config).expect("a thread");
     (control, address, trigger)

@@ -13,7 +13,8 @@ pub use endpoint::{Endpoint, EndpointState, Endpoints, EndpointsDelta, Plaintext
 pub use policy::{DefaultPolicy, HttpProbe, PortPolicy, TrustBundle, Workload};
 pub use report::{Direction, EdgeKey, EdgeProtocol, EdgeReport, ReportedEdge, Security};
 pub use route::{
-    BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch,
-    QueryMatch, RuleOrder, StringMatch, Timeouts, WeightedBackend,
+    BackendRef, Cors, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRoute, HttpRule, Mirror, ObjectRef,
+    PathMatch, PathModifier, QueryMatch, Redirect, Retry, Rewrite, RuleOrder, Scheme, Session, SessionKind,
+    StringMatch, Timeouts, WeightedBackend,
 };
 pub use target::{BackendKey, PassthroughReason, Protocol, ResourceKey, ServiceTarget, Target};

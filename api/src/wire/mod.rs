@@ -12,11 +12,14 @@
 mod assembly;
 mod certify;
 mod endpoint;
+mod features;
 mod field;
+mod filter;
 mod invalid;
 mod key;
 mod policy;
 mod report;
+mod retry;
 mod route;
 mod target;
 mod version;
@@ -24,6 +27,7 @@ mod watch;
 
 pub use assembly::{Assembly, EndpointsChange};
 pub use certify::{Certified, Certify};
+pub use features::{FEATURES, Features};
 pub use invalid::Invalid;
 pub use report::Report;
 pub use version::version;
@@ -31,9 +35,6 @@ pub use watch::{EndpointsPart, Hello, Request, Response, State, Update, UpdateHe
 
 /// Version of the protocol, in `Hello.version`.
 pub const PROTOCOL_VERSION: u32 = 1;
-
-/// What this build understands beyond version 1's base; empty as long as there is nothing beyond it.
-pub const FEATURES: &[&str] = &[];
 
 /// Encoded size above which endpoints are split into chunks.
 pub const CHUNK_BYTES: usize = 256 * 1024;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Invalid, field};
+use super::{Invalid, field, filter as filters};
 use crate::grpc::{self, filter, path_match, string_match, weighted_backend};
 use crate::model::{
     BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch,
@@ -72,6 +72,8 @@ impl TryFrom<grpc::HttpRule> for HttpRule {
             filters: field::list(value.filters, "filters", field::RULE_ITEMS)?,
             backends: field::list(value.backends, "backends", field::ROUTE_ITEMS)?,
             timeouts: field::convert(value.timeouts, "timeouts")?,
+            retry: field::convert_optional(value.retry, "retry")?,
+            session: field::convert_optional(value.session, "session")?,
         })
     }
 }
@@ -84,6 +86,8 @@ impl From<&HttpRule> for grpc::HttpRule {
             filters: value.filters.iter().map(Into::into).collect(),
             backends: value.backends.iter().map(Into::into).collect(),
             timeouts: Some(value.timeouts.into()),
+            retry: value.retry.as_ref().map(Into::into),
+            session: value.session.as_ref().map(Into::into),
         }
     }
 }
@@ -151,6 +155,10 @@ impl From<&PathMatch> for grpc::PathMatch {
         use path_match::Kind;
         let kind = match value {
             PathMatch::Exact(path) => Kind::Exact(path.as_ref().to_owned()),
+            PathMatch::GrpcMethod { service, method } => Kind::GrpcMethod(grpc::GrpcMethod {
+                service: service.as_deref().unwrap_or_default().to_owned(),
+                method: method.as_deref().unwrap_or_default().to_owned(),
+            }),
             PathMatch::Prefix(path) => Kind::Prefix(path.as_ref().to_owned()),
             PathMatch::Regex(pattern) => Kind::Regex(pattern.as_ref().to_owned()),
         };
@@ -193,6 +201,10 @@ impl TryFrom<grpc::Filter> for Filter {
             Some(Kind::ResponseHeaders(headers)) => {
                 headers.try_into().map(Filter::ResponseHeaders).map_err(|e: Invalid| e.under("response_headers"))
             }
+            Some(Kind::Redirect(redirect)) => filters::read_redirect(redirect).map_err(|e| e.under("redirect")),
+            Some(Kind::Rewrite(rewrite)) => filters::read_rewrite(rewrite).map_err(|e| e.under("rewrite")),
+            Some(Kind::Mirror(mirror)) => filters::read_mirror(mirror).map_err(|e| e.under("mirror")),
+            Some(Kind::Cors(cors)) => filters::read_cors(cors).map_err(|e| e.under("cors")),
             None => Ok(Filter::Unsupported),
         }
     }
@@ -202,8 +214,12 @@ impl From<&Filter> for grpc::Filter {
     fn from(value: &Filter) -> grpc::Filter {
         use filter::Kind;
         let kind = match value {
+            Filter::Cors(cors) => Some(Kind::Cors(cors.into())),
+            Filter::Mirror(mirror) => Some(Kind::Mirror(mirror.into())),
+            Filter::Redirect(redirect) => Some(Kind::Redirect(redirect.into())),
             Filter::RequestHeaders(headers) => Some(Kind::RequestHeaders(headers.into())),
             Filter::ResponseHeaders(headers) => Some(Kind::ResponseHeaders(headers.into())),
+            Filter::Rewrite(rewrite) => Some(Kind::Rewrite(rewrite.into())),
             Filter::Unsupported => None,
         };
         grpc::Filter { kind }
@@ -271,17 +287,19 @@ impl TryFrom<grpc::WeightedBackend> for WeightedBackend {
 
 impl From<&WeightedBackend> for grpc::WeightedBackend {
     fn from(value: &WeightedBackend) -> grpc::WeightedBackend {
-        use weighted_backend::Backend;
-        let backend = match &value.backend {
-            BackendRef::Service(key) => Backend::Service(key.into()),
-            BackendRef::Unresolved { reason } => {
-                Backend::Unresolved(grpc::Unresolved { reason: reason.as_ref().to_owned() })
-            }
-        };
         grpc::WeightedBackend {
             weight: value.weight,
-            backend: Some(backend),
+            backend: Some(backend(&value.backend)),
             filters: value.filters.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+pub(super) fn backend(value: &BackendRef) -> weighted_backend::Backend {
+    match value {
+        BackendRef::Service(key) => weighted_backend::Backend::Service(key.into()),
+        BackendRef::Unresolved { reason } => {
+            weighted_backend::Backend::Unresolved(grpc::Unresolved { reason: reason.as_ref().to_owned() })
         }
     }
 }
@@ -305,8 +323,20 @@ fn path(value: grpc::PathMatch) -> Result<Option<PathMatch>, Invalid> {
         Some(Kind::Exact(path)) => Some(PathMatch::Exact(absolute(path)?)),
         Some(Kind::Prefix(path)) => Some(PathMatch::Prefix(absolute(path)?)),
         Some(Kind::Regex(pattern)) => Some(PathMatch::Regex(field::text(pattern, "path", field::VALUE_BYTES)?)),
+        Some(Kind::GrpcMethod(wanted)) => Some(PathMatch::GrpcMethod {
+            service: grpc_name(wanted.service, "service")?,
+            method: grpc_name(wanted.method, "method")?,
+        }),
         None => None,
     })
+}
+
+/// Empty: any.
+fn grpc_name(value: String, name: &str) -> Result<Option<std::sync::Arc<str>>, Invalid> {
+    match field::text(value, name, field::VALUE_BYTES)? {
+        value if value.contains('/') => Err(Invalid::new(name, "has a slash")),
+        value => Ok(Some(value).filter(|value| !value.is_empty())),
+    }
 }
 
 /// A list of parts of a match; `None` as soon as one is not understood.

@@ -85,6 +85,7 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ("watch_response_target_endpoint", target(Target::Endpoint(meshed_endpoint()))),
         ("watch_response_target_passthrough", target(Target::Passthrough(PassthroughReason::UndefinedPort))),
         ("watch_response_target_service", target(Target::Service(service_target()))),
+        ("watch_response_target_features", target(Target::Service(service_with_features()))),
         ("watch_response_trust", update(ResourceKey::Trust, State::Trust(trust()))),
         ("watch_response_workload", update(ResourceKey::Workload, State::Workload(own_workload()))),
         ("watch_response_workload_probed", update(ResourceKey::Workload, State::Workload(probed_workload()))),
@@ -247,7 +248,68 @@ fn full_rule() -> HttpRule {
             request: Some(Duration::from_secs(10)),
             backend_request: Some(Duration::from_millis(2_500)),
         },
+        retry: None,
+        session: None,
     }
+}
+
+/// What came after the first messages of the release stands in a sample of its own: bytes that were golden stay so.
+fn service_with_features() -> ServiceTarget {
+    let object = ObjectRef {
+        group: "gateway.networking.k8s.io".into(),
+        kind: "GRPCRoute".into(),
+        namespace: "sock-shop".into(),
+        name: "catalogue".into(),
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).into()).collect();
+    let redirect = Redirect {
+        scheme: Some(Scheme::Https),
+        hostname: Some("example.org".into()),
+        path: Some(PathModifier::Prefix("/new".into())),
+        port: Some(8443),
+        status: 308,
+    };
+    let rewrite = Rewrite { hostname: Some("one.example".into()), path: Some(PathModifier::Full("/one".into())) };
+    let unresolved = BackendRef::Unresolved { reason: "RefNotPermitted".into() };
+    let cors = Cors {
+        origins: words(&["https://*.example.org"]),
+        credentials: true,
+        methods: words(&["GET", "PUT"]),
+        headers: words(&["x-a"]),
+        expose: words(&["x-b"]),
+        max_age: 600,
+    };
+    let session = |kind| Session {
+        name: "shop".into(),
+        kind,
+        absolute_timeout: Some(Duration::from_secs(3600)),
+        idle_timeout: Some(Duration::from_secs(60)),
+        key: Arc::from(&b"0123456789abcdef"[..]),
+    };
+    let rule = |filters, session| HttpRule {
+        name: "".into(),
+        matches: vec![HttpMatch::All {
+            path: PathMatch::GrpcMethod { service: Some("shop.Catalogue".into()), method: Some("List".into()) },
+            headers: Vec::new(),
+            query: Vec::new(),
+            method: None,
+        }],
+        filters,
+        backends: Vec::new(),
+        timeouts: Timeouts::default(),
+        retry: Some(Retry { codes: vec![503, 429], attempts: 3, backoff: Some(Duration::from_millis(100)) }),
+        session: Some(session),
+    };
+    let filters = vec![
+        Filter::Cors(cors),
+        Filter::Mirror(Mirror { backend: BackendRef::Service(backend()), numerator: 1, denominator: 3 }),
+        Filter::Mirror(Mirror { backend: unresolved, numerator: 100, denominator: 100 }),
+        Filter::Rewrite(rewrite),
+    ];
+    let cookie = session(SessionKind::Cookie { path: "/shop".into(), permanent: true });
+    let rules = vec![rule(filters, cookie), rule(vec![Filter::Redirect(redirect)], session(SessionKind::Header))];
+    let routes = vec![HttpRoute { object, order: RuleOrder::Specificity, rules }];
+    ServiceTarget { service: backend(), protocol: Protocol::Http2, http_routes: routes }
 }
 
 fn unsupported_rule() -> HttpRule {
@@ -257,6 +319,8 @@ fn unsupported_rule() -> HttpRule {
         filters: vec![Filter::Unsupported],
         backends: Vec::new(),
         timeouts: Timeouts::default(),
+        retry: None,
+        session: None,
     }
 }
 

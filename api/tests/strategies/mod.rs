@@ -80,6 +80,8 @@ fn http_match() -> impl Strategy<Value = HttpMatch> {
         "/[^\\p{Cc}]{0,20}".prop_map(|path| PathMatch::Exact(path.into())),
         "/[^\\p{Cc}]{0,20}".prop_map(|path| PathMatch::Prefix(path.into())),
         text().prop_map(PathMatch::Regex),
+        (option::of(name()), option::of(name()))
+            .prop_map(|(service, method)| PathMatch::GrpcMethod { service, method }),
     ];
     let header = (name(), string_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let query = (name(), string_match()).prop_map(|(name, value)| QueryMatch { name, value });
@@ -100,16 +102,60 @@ fn filter() -> impl Strategy<Value = Filter> {
     prop_oneof![
         4 => modifier.clone().prop_map(Filter::RequestHeaders),
         4 => modifier.prop_map(Filter::ResponseHeaders),
+        2 => redirect().prop_map(Filter::Redirect),
+        2 => rewrite().prop_map(Filter::Rewrite),
+        2 => mirror().prop_map(Filter::Mirror),
+        2 => cors().prop_map(Filter::Cors),
         1 => Just(Filter::Unsupported),
     ]
 }
 
-fn backend() -> impl Strategy<Value = WeightedBackend> {
-    let reference = prop_oneof![
+fn path_modifier() -> impl Strategy<Value = Option<PathModifier>> {
+    let full = "/[a-z/]{0,10}".prop_map(|path| PathModifier::Full(path.into()));
+    let prefix = "(/[a-z/]{0,10})?".prop_map(|path| PathModifier::Prefix(path.into()));
+    option::of(prop_oneof![full, prefix])
+}
+
+fn redirect() -> impl Strategy<Value = Redirect> {
+    let scheme = option::of(prop_oneof![Just(Scheme::Http), Just(Scheme::Https)]);
+    let status = prop_oneof![Just(301), Just(302), Just(303), Just(307), Just(308)];
+    (scheme, option::of(name()), path_modifier(), option::of(1u16..), status)
+        .prop_map(|(scheme, hostname, path, port, status)| Redirect { scheme, hostname, path, port, status })
+}
+
+fn rewrite() -> impl Strategy<Value = Rewrite> {
+    (option::of(name()), path_modifier()).prop_map(|(hostname, path)| Rewrite { hostname, path })
+}
+
+fn mirror() -> impl Strategy<Value = Mirror> {
+    (reference(), 1u32..1000).prop_flat_map(|(backend, denominator)| {
+        (0..=denominator).prop_map(move |numerator| Mirror { backend: backend.clone(), numerator, denominator })
+    })
+}
+
+fn cors() -> impl Strategy<Value = Cors> {
+    let words = || vec(word(), 0..3);
+    (words(), any::<bool>(), words(), words(), words(), any::<u32>()).prop_map(
+        |(origins, credentials, methods, headers, expose, max_age)| Cors {
+            origins,
+            credentials,
+            methods,
+            headers,
+            expose,
+            max_age,
+        },
+    )
+}
+
+fn reference() -> impl Strategy<Value = BackendRef> {
+    prop_oneof![
         backend_key().prop_map(BackendRef::Service),
         text().prop_map(|reason| BackendRef::Unresolved { reason })
-    ];
-    (0..=1_000_000u32, reference, vec(filter(), 0..2)).prop_map(|(weight, backend, filters)| WeightedBackend {
+    ]
+}
+
+fn backend() -> impl Strategy<Value = WeightedBackend> {
+    (0..=1_000_000u32, reference(), vec(filter(), 0..2)).prop_map(|(weight, backend, filters)| WeightedBackend {
         weight,
         backend,
         filters,
@@ -122,8 +168,40 @@ fn limit() -> impl Strategy<Value = Option<Duration>> {
 
 fn rule() -> impl Strategy<Value = HttpRule> {
     let timeouts = (limit(), limit()).prop_map(|(request, backend_request)| Timeouts { request, backend_request });
-    (word(), vec(http_match(), 1..3), vec(filter(), 0..3), vec(backend(), 0..3), timeouts).prop_map(
-        |(name, matches, filters, backends, timeouts)| HttpRule { name, matches, filters, backends, timeouts },
+    let plain = (word(), vec(http_match(), 1..3), vec(filter(), 0..3), vec(backend(), 0..3), timeouts).prop_map(
+        |(name, matches, filters, backends, timeouts)| HttpRule {
+            name,
+            matches,
+            filters,
+            backends,
+            timeouts,
+            retry: None,
+            session: None,
+        },
+    );
+    (plain, option::of(retry()), option::of(session())).prop_map(|(rule, retry, session)| HttpRule {
+        retry,
+        session,
+        ..rule
+    })
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    (vec(400..600u16, 0..4), 1u32.., limit()).prop_map(|(codes, attempts, backoff)| Retry { codes, attempts, backoff })
+}
+
+fn session() -> impl Strategy<Value = Session> {
+    let cookie = ("/[a-z/]{0,10}", any::<bool>())
+        .prop_map(|(path, permanent)| SessionKind::Cookie { path: path.into(), permanent });
+    let kind = prop_oneof![cookie, Just(SessionKind::Header)];
+    (name(), kind, limit(), limit(), vec(any::<u8>(), 16..65)).prop_map(
+        |(name, kind, absolute_timeout, idle_timeout, key)| Session {
+            name,
+            kind,
+            absolute_timeout,
+            idle_timeout,
+            key: key.into(),
+        },
     )
 }
 

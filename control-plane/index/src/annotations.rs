@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use crate::resource::{Container, Object, Pod, Service};
+use minimesh_api::model::RuleOrder;
+
+use crate::resource::{Container, Object, ParentRef, Pod, Service};
 
 /// Something in an object that has no meaning to the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +44,10 @@ impl fmt::Display for Fault {
 pub(crate) const TOKEN_SHA256: &str = "minimesh.io/token-sha256";
 
 const OPAQUE_PORTS: &str = "opaque-ports";
+const RULE_ORDER: &str = "minimesh.io/rule-order";
 const SKIP_INBOUND_PORTS: &str = "skip-inbound-ports";
 
-/// Every annotation of an object that cannot be read.
+/// Everything in an object that has no meaning: annotations that cannot be read, fields without effect.
 pub fn faults(object: &Object) -> Vec<Fault> {
     let annotations = &object.metadata().annotations;
     let mut faults = Vec::new();
@@ -64,6 +67,12 @@ pub fn faults(object: &Object) -> Vec<Fault> {
             ports(OPAQUE_PORTS, &|name| container_port(pod, name));
             ports(SKIP_INBOUND_PORTS, &|name| container_port(pod, name));
         }
+        Object::GrpcRoute(route) => {
+            return route_faults(annotations, &route.spec.parent_refs, &route.spec.hostnames);
+        }
+        Object::HttpRoute(route) => {
+            return route_faults(annotations, &route.spec.parent_refs, &route.spec.hostnames);
+        }
         _ => return faults,
     }
     if let Object::Pod(_) = object
@@ -74,6 +83,30 @@ pub fn faults(object: &Object) -> Vec<Fault> {
         faults.push(Fault { field: field(TOKEN_SHA256), reason });
     }
     faults
+}
+
+fn route_faults(annotations: &BTreeMap<String, String>, parents: &[ParentRef], hostnames: &[String]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if let Some(value) = annotations.get(RULE_ORDER)
+        && !matches!(value.trim(), "written" | "specificity")
+    {
+        let reason = format!("{value:?} is no order of rules; written and specificity are, and the latter is in force");
+        faults.push(Fault { field: field(RULE_ORDER), reason });
+    }
+    if !hostnames.is_empty() && parents.iter().any(ParentRef::is_service) {
+        let reason =
+            "has no effect on a Service parent: requests are routed by the address that was dialled".to_owned();
+        faults.push(Fault { field: "spec.hostnames".to_owned(), reason });
+    }
+    faults
+}
+
+/// How the rules of a route compete; Gateway API's precedence unless the route says otherwise.
+pub(crate) fn rule_order(annotations: &BTreeMap<String, String>) -> RuleOrder {
+    match annotations.get(RULE_ORDER).map(|value| value.trim()) {
+        Some("written") => RuleOrder::Written,
+        _ => RuleOrder::Specificity,
+    }
 }
 
 /// `None`: nothing is said, and someone else may say it. An empty value says "none".

@@ -20,6 +20,8 @@ pub struct Settings {
     pub trust_domain: String,
     /// Addresses of pods and Services.
     pub cluster_networks: Vec<IpNet>,
+    /// Secret of the mesh that client sessions are signed with; 16 to 64 bytes.
+    pub session_key: Arc<[u8]>,
 }
 
 /// The index.
@@ -29,7 +31,7 @@ pub struct Index {
     synced: bool,
     pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceEntry>,
     pub(crate) pods: BTreeMap<Name, PodEntry>,
-    pub(crate) routes: BTreeMap<Name, RouteEntry>,
+    pub(crate) routes: BTreeMap<ObjectKey, RouteEntry>,
     pub(crate) services: BTreeMap<Name, ServiceEntry>,
     pub(crate) slices: BTreeMap<Name, SliceEntry>,
     /// Services by address.
@@ -41,9 +43,9 @@ pub struct Index {
     /// Slices by the pods that they name.
     pub(crate) pod_slices: Relation<Name>,
     /// Routes by parent Service.
-    pub(crate) parent_routes: Relation<Name>,
+    pub(crate) parent_routes: Relation<Name, ObjectKey>,
     /// Routes by the Services that their rules name.
-    pub(crate) backend_routes: Relation<Name>,
+    pub(crate) backend_routes: Relation<Name, ObjectKey>,
 }
 
 impl Index {
@@ -91,7 +93,14 @@ impl Index {
         match object {
             Object::Deployment(_) | Object::ServiceAccount(_) => Changes::default(),
             Object::EndpointSlice(slice) => self.put_slice(&name, Some(SliceEntry::new(&slice))),
-            Object::HttpRoute(route) => self.put_route(&name, Some(RouteEntry::new(&route))),
+            Object::GrpcRoute(route) => {
+                let entry = RouteEntry::grpc(&route, &self.settings.session_key);
+                self.put_route(&entry.key.clone(), Some(entry))
+            }
+            Object::HttpRoute(route) => {
+                let entry = RouteEntry::http(&route, &self.settings.session_key);
+                self.put_route(&entry.key.clone(), Some(entry))
+            }
             Object::Namespace(namespace) => self.put_namespace(&name.name, Some(NamespaceEntry::new(&namespace))),
             Object::Pod(pod) => self.put_pod(&name, Some(PodEntry::new(&pod, &self.settings.trust_domain))),
             Object::Service(service) => self.put_service(&name, Some(ServiceEntry::new(&service))),
@@ -103,7 +112,7 @@ impl Index {
         match key.kind {
             Kind::Deployment | Kind::ServiceAccount => Changes::default(),
             Kind::EndpointSlice => self.put_slice(&name, None),
-            Kind::HttpRoute => self.put_route(&name, None),
+            Kind::GrpcRoute | Kind::HttpRoute => self.put_route(key, None),
             Kind::Namespace => self.put_namespace(&name.name, None),
             Kind::Pod => self.put_pod(&name, None),
             Kind::Service => self.put_service(&name, None),
@@ -150,7 +159,7 @@ impl Index {
         }
     }
 
-    fn put_route(&mut self, name: &Name, entry: Option<RouteEntry>) -> Changes {
+    fn put_route(&mut self, name: &ObjectKey, entry: Option<RouteEntry>) -> Changes {
         if self.routes.get(name) == entry.as_ref() {
             return Changes::default();
         }

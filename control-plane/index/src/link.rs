@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use minimesh_api::model::{
-    BackendKey, BackendRef, Endpoint, EndpointState, Endpoints, HttpRoute, PassthroughReason, PlaintextReason,
+    BackendKey, BackendRef, Endpoint, EndpointState, Endpoints, Filter, HttpRoute, PassthroughReason, PlaintextReason,
     PortPolicy, Protocol, ServiceTarget, Target, Transport, Workload, WorkloadRef,
 };
 
@@ -164,6 +164,20 @@ impl Index {
         service: &ServiceEntry,
         port: &ServicePortEntry,
     ) -> Vec<HttpRoute> {
+        let routes = self.candidates(client_namespace, name, service, port);
+        let in_force = |route: &&RouteEntry| routes.first().is_some_and(|first| first.key.kind == route.key.kind);
+        routes.iter().copied().filter(in_force).map(|route| self.resolved(route)).collect()
+    }
+
+    /// Routes that a client meets at a Service port, by precedence. HTTPRoutes and GRPCRoutes never stand together: all are of
+    /// the first one's kind, the others are refused (Gateway API: GRPCRoute's field `hostnames`; a Service has but one host).
+    pub(crate) fn candidates(
+        &self,
+        client_namespace: &str,
+        name: &Name,
+        service: &ServiceEntry,
+        port: &ServicePortEntry,
+    ) -> Vec<&RouteEntry> {
         if service.headless {
             return Vec::new();
         }
@@ -177,17 +191,31 @@ impl Index {
         let consumers: Vec<&RouteEntry> = others.into_iter().filter(is_clients).collect();
         let mut routes = if consumers.is_empty() { producers } else { consumers };
         routes.sort_by_key(|route| route.precedence());
-        routes.into_iter().map(|route| self.resolved(route)).collect()
+        routes
     }
 
     /// The route with backends that do not exist marked as such.
     fn resolved(&self, entry: &RouteEntry) -> HttpRoute {
         let mut route = entry.route.clone();
-        for weighted in route.rules.iter_mut().flat_map(|rule| &mut rule.backends) {
-            if let BackendRef::Service(key) = &weighted.backend
+        let resolve = |reference: &mut BackendRef| {
+            if let BackendRef::Service(key) = reference
                 && let Some(fault) = self.backend_fault(key)
             {
-                weighted.backend = BackendRef::Unresolved { reason: format!("BackendNotFound: {fault}").into() };
+                *reference = BackendRef::Unresolved { reason: format!("BackendNotFound: {fault}").into() };
+            }
+        };
+        let mirrors = |filters: &mut Vec<Filter>| {
+            for filter in filters {
+                if let Filter::Mirror(mirror) = filter {
+                    resolve(&mut mirror.backend);
+                }
+            }
+        };
+        for rule in &mut route.rules {
+            mirrors(&mut rule.filters);
+            for weighted in &mut rule.backends {
+                resolve(&mut weighted.backend);
+                mirrors(&mut weighted.filters);
             }
         }
         route

@@ -17,8 +17,8 @@ pub struct Name {
 
 /// Which objects are found under a key: a secondary index.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Relation<K> {
-    map: BTreeMap<K, BTreeSet<Name>>,
+pub(crate) struct Relation<K, V = Name> {
+    map: BTreeMap<K, BTreeSet<V>>,
 }
 
 impl Name {
@@ -38,19 +38,19 @@ impl fmt::Display for Name {
     }
 }
 
-impl<K> Default for Relation<K> {
+impl<K, V> Default for Relation<K, V> {
     fn default() -> Self {
         Self { map: BTreeMap::new() }
     }
 }
 
-impl<K: Ord> Relation<K> {
-    pub(crate) fn add(&mut self, key: K, name: &Name) {
+impl<K: Ord, V: Ord + Clone> Relation<K, V> {
+    pub(crate) fn add(&mut self, key: K, name: &V) {
         self.map.entry(key).or_default().insert(name.clone());
     }
 
     /// Leaves no empty set behind: two indexes of equal content must be equal.
-    pub(crate) fn remove(&mut self, key: &K, name: &Name) {
+    pub(crate) fn remove(&mut self, key: &K, name: &V) {
         if let Some(names) = self.map.get_mut(key) {
             names.remove(name);
             if names.is_empty() {
@@ -60,7 +60,7 @@ impl<K: Ord> Relation<K> {
     }
 
     /// In order of names.
-    pub(crate) fn of<'a>(&'a self, key: &K) -> impl Iterator<Item = &'a Name> + use<'a, K> {
+    pub(crate) fn of<'a>(&'a self, key: &K) -> impl Iterator<Item = &'a V> + use<'a, K, V> {
         self.map.get(key).into_iter().flatten()
     }
 }

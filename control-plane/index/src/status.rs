@@ -3,7 +3,7 @@
 use crate::entry::{Acceptance, Parent, RefFault, RouteEntry};
 use crate::index::Index;
 use crate::link::selects;
-use crate::resource::{Kind, ObjectKey, ParentRef};
+use crate::resource::{ObjectKey, ParentRef};
 
 /// Status of one route: an entry per parent that is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,6 @@ impl Index {
     }
 
     fn route_status(&self, route: &RouteEntry) -> RouteStatus {
-        let name = route.name();
         let resolved = self.resolved_refs(route);
         let partial = (!route.partially_invalid.is_empty())
             .then(|| condition("PartiallyInvalid", true, "UnsupportedValue", route.partially_invalid.join("; ")));
@@ -53,10 +52,7 @@ impl Index {
             conditions.extend(partial.clone());
             ParentStatus { parent: parent.written.clone(), conditions }
         };
-        RouteStatus {
-            route: ObjectKey { kind: Kind::HttpRoute, namespace: name.namespace, name: name.name },
-            parents: route.parents.iter().map(parent).collect(),
-        }
+        RouteStatus { route: route.key.clone(), parents: route.parents.iter().map(parent).collect() }
     }
 
     fn accepted(&self, route: &RouteEntry, parent: &Parent) -> Condition {
@@ -69,11 +65,20 @@ impl Index {
         if service.headless || service.external_name {
             return no_parent(format!("Service {name} has no address of its own to which a route could apply"));
         }
-        if !service.ports.iter().any(|port| selects(parent, port)) {
+        let ports = service.ports.iter().filter(|port| selects(parent, port));
+        let first = |port| self.candidates(&route.key.namespace, name, service, port).first().map(|first| &first.key);
+        let ports: Vec<_> = ports.map(first).collect();
+        if ports.is_empty() {
             return no_parent(format!("Service {name} has no TCP port that fits port and sectionName"));
         }
         match &route.acceptance {
-            Acceptance::Valid => condition("Accepted", true, "Accepted", String::new()),
+            Acceptance::Valid => match rival(&route.key, &ports) {
+                None => condition("Accepted", true, "Accepted", String::new()),
+                Some(rival) => {
+                    let message = "is older or comes first, and the two kinds of route do not stand together";
+                    refused("UnsupportedValue", format!("{rival} {message}"))
+                }
+            },
             Acceptance::Unsupported(message) | Acceptance::Invalid(message) => {
                 refused("UnsupportedValue", message.clone())
             }
@@ -97,6 +102,13 @@ impl Index {
             }
         }
     }
+}
+
+/// The route of the other kind that keeps this one from being in force, if it is in force nowhere. `first`: at each of its ports
+/// the route that comes first.
+fn rival<'a>(own: &ObjectKey, first: &[Option<&'a ObjectKey>]) -> Option<&'a ObjectKey> {
+    let rivals: Vec<_> = first.iter().flatten().filter(|first| first.kind != own.kind).collect();
+    rivals.first().filter(|_| rivals.len() == first.len()).map(|rival| **rival)
 }
 
 fn condition(condition_type: &'static str, status: bool, reason: &'static str, message: String) -> Condition {

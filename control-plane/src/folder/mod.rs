@@ -8,6 +8,7 @@ mod parse;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::fmt;
 use std::io;

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_path_to_error::Track;
 use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
 
-use super::{Parsed, Problem};
+use super::{Parsed, Problem, unknown};
 
 /// Reads a manifest: YAML with any number of documents, or JSON where `file` ends in `.json`. Pure.
 pub fn parse(file: &str, text: &str) -> Parsed {
@@ -122,6 +122,8 @@ impl Document<'_> {
             parsed.ignored.push(format!("{api_version} {kind}"));
             Vec::new()
         };
+        let looked_at = objects.iter().any(|(object, _): &(Object, u32)| unknown::matters(object));
+        let written = looked_at.then(|| self.typed::<serde_json::Value>().ok()).flatten();
         for (object, line) in objects {
             let object = in_namespace(object);
             let problem = |fault: minimesh_index::Fault| Problem {
@@ -131,7 +133,9 @@ impl Document<'_> {
                 field: fault.field,
                 reason: fault.reason,
             };
-            parsed.faults.extend(faults(&object).into_iter().map(problem));
+            let unknown = written.iter().filter(|_| unknown::matters(&object));
+            let unknown = unknown.flat_map(|written| unknown::fields(&object, written));
+            parsed.faults.extend(faults(&object).into_iter().chain(unknown).map(problem));
             let refused = refusals(&object);
             if refused.is_empty() {
                 parsed.objects.push((object, line));

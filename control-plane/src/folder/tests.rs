@@ -424,3 +424,32 @@ fn string_that_reads_as_something_else_needs_quotes_and_is_written_with_them() {
         assert_eq!((read.objects, read.problems), (vec![(object, 1)], vec![]), "{written}");
     }
 }
+
+#[test]
+fn fields_of_routes_that_are_not_known_are_named_with_file_and_line() {
+    let route = "metadata: { name: r }\nspec:\n  parentRefs: [{ name: a, kind: Service, group: \"\" }]\n  rules:\n  - matches: []\n    \
+                 speed: 5\n    backendRefs: [{ name: b, port: 80, weight: 0, colour: red }]\n";
+    let header = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n";
+    let told = |parsed: Parsed| -> Vec<(u32, String)> {
+        assert_eq!(parsed.problems, []);
+        parsed.faults.into_iter().map(|fault| (fault.line, fault.field)).collect()
+    };
+    let unknown = |line| {
+        ["spec.rules[0].backendRefs[0].colour", "spec.rules[0].speed"].map(|field| (line, field.to_owned())).to_vec()
+    };
+    let mut found = told(parse("r.yaml", &format!("# a comment\n---\n{}---\n{header}{route}", account("a"))));
+    found.sort();
+    assert_eq!(found, unknown(8));
+
+    let item = format!("{header}{route}").replace('\n', "\n  ");
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: ServiceAccount\n  metadata: {{ name: r }}\n- {item}"
+    );
+    let mut found = told(parse("r.yaml", list.trim_end()));
+    found.sort();
+    assert_eq!(found, unknown(7));
+
+    let grpc = route.replace("    speed: 5\n", "    timeouts: { request: 1s }\n").replace(", colour: red", "");
+    let found = told(parse("r.yaml", &format!("{}{grpc}", header.replace("HTTP", "GRPC"))));
+    assert_eq!(found, [(1, "spec.rules[0].timeouts".to_owned())], "a field of the other kind of route");
+}

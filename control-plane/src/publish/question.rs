@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use minimesh_api::model::{BackendKey, ResourceKey, TrustBundle};
-use minimesh_api::wire::{EndpointsPart, State};
+use minimesh_api::wire::{EndpointsPart, Features, State};
 use minimesh_identity::SpiffeId;
 use minimesh_index::{Changes, Index, PodInfo};
 
@@ -34,8 +34,8 @@ pub(crate) enum Question {
     Endpoints(BackendKey),
     /// Policy of one port of the subscriber's pod.
     Port(Subscriber, u16),
-    /// What stands behind an address, for clients of a namespace (Gateway API's consumer routes).
-    Target(Arc<str>, SocketAddr),
+    /// What stands behind an address, for clients of a namespace (Gateway API's consumer routes) that understand this much.
+    Target(Arc<str>, SocketAddr, Features),
     /// The trust bundle.
     Trust,
     /// The subscriber's pod.
@@ -44,11 +44,11 @@ pub(crate) enum Question {
 
 impl Question {
     /// The question behind a subscription. Whatever the subscriber names, ports and workload are those of its own pod.
-    pub(crate) fn new(key: &ResourceKey, subscriber: &Subscriber) -> Question {
+    pub(crate) fn new(key: &ResourceKey, subscriber: &Subscriber, features: Features) -> Question {
         match key {
             ResourceKey::Endpoints(backend) => Question::Endpoints(backend.clone()),
             ResourceKey::Port(port) => Question::Port(subscriber.clone(), *port),
-            ResourceKey::Target(address) => Question::Target(subscriber.id.namespace().into(), *address),
+            ResourceKey::Target(address) => Question::Target(subscriber.id.namespace().into(), *address, features),
             ResourceKey::Trust => Question::Trust,
             ResourceKey::Workload => Question::Workload(subscriber.clone()),
         }
@@ -59,7 +59,7 @@ impl Question {
         match self {
             Question::Endpoints(backend) => ResourceKey::Endpoints(backend.clone()),
             Question::Port(_, port) => ResourceKey::Port(*port),
-            Question::Target(_, address) => ResourceKey::Target(*address),
+            Question::Target(_, address, _) => ResourceKey::Target(*address),
             Question::Trust => ResourceKey::Trust,
             Question::Workload(_) => ResourceKey::Workload,
         }
@@ -77,7 +77,11 @@ impl Question {
                 let pod = subscriber.pod(index)?.workload;
                 index.port(&pod.namespace, &pod.pod, *port).map(State::Port)
             }
-            Question::Target(namespace, address) => Some(State::Target(index.target(namespace, *address))),
+            Question::Target(namespace, address, features) => {
+                let mut target = index.target(namespace, *address);
+                features.restrict(&mut target);
+                Some(State::Target(target))
+            }
             Question::Trust => Some(State::Trust(trust.clone())),
             Question::Workload(subscriber) => {
                 let pod = subscriber.pod(index)?.workload;

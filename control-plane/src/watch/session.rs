@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
 use minimesh_api::grpc::{self, watch_response};
 use minimesh_api::model::ResourceKey;
-use minimesh_api::wire::{Hello, Invalid, PROTOCOL_VERSION, Request};
+use minimesh_api::wire::{FEATURES, Features, Hello, Invalid, PROTOCOL_VERSION, Request};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -74,12 +74,17 @@ where
     if responses.send(Ok(our_hello(&context))).await.is_err() {
         return End::Left;
     }
-    match timeout(HELLO, first_hello(&mut requests)).await {
-        Ok(Ok(hello)) => info!(id = %subscriber.id, ip = %subscriber.ip, software = %hello.software, "proxy connected"),
+    let hello = match timeout(HELLO, first_hello(&mut requests)).await {
+        Ok(Ok(hello)) => hello,
         Ok(Err(end)) => return end,
         Err(_) => return End::Refused(Status::deadline_exceeded("no hello for 10 s")),
+    };
+    info!(id = %subscriber.id, ip = %subscriber.ip, software = %hello.software, "proxy connected");
+    let missing: Vec<_> = FEATURES.iter().filter(|word| !hello.features.iter().any(|said| **said == ***word)).collect();
+    if !missing.is_empty() {
+        warn!(id = %subscriber.id, ip = %subscriber.ip, ?missing, "an old proxy answers 500 to requests of rules that need these");
     }
-    let mut session = Session::new(context, subscriber);
+    let mut session = Session::new(context, subscriber, Features::of(&hello.features));
     tokio::pin!(closing);
     loop {
         let stall = session.subscriptions.owed_since().map(|since| since + STALLED);
@@ -139,15 +144,23 @@ type Change =
 struct Session {
     context: Context,
     subscriber: Subscriber,
+    features: Features,
     subscriptions: Subscriptions,
     changes: FuturesUnordered<Change>,
     watched: std::collections::HashMap<ResourceKey, (AbortHandle, Open)>,
 }
 
 impl Session {
-    fn new(context: Context, subscriber: Subscriber) -> Session {
+    fn new(context: Context, subscriber: Subscriber, features: Features) -> Session {
         let changes = FuturesUnordered::new();
-        Session { context, subscriber, subscriptions: Subscriptions::default(), changes, watched: Default::default() }
+        Session {
+            context,
+            subscriber,
+            features,
+            subscriptions: Subscriptions::default(),
+            changes,
+            watched: Default::default(),
+        }
     }
 
     async fn take(&mut self, request: grpc::WatchRequest) -> Result<(), End> {
@@ -186,7 +199,7 @@ impl Session {
             return Err(End::Refused(Status::resource_exhausted(reason)));
         }
         debug!(id = %self.subscriber.id, resource = ?key, "subscribed");
-        let question = Question::new(&key, &self.subscriber);
+        let question = Question::new(&key, &self.subscriber, self.features);
         let latest = self.context.publisher.subscribe(question).await.map_err(|_| End::Aged)?;
         self.subscriptions.add(key.clone(), latest.clone(), held, Instant::now());
         let open = Open::new(&self.context.metrics.subscriptions);

@@ -1,4 +1,24 @@
-//! Weighted choice among a rule's backends.
+//! The backends of a table, and the weighted choice among a rule's.
+
+use std::collections::HashMap;
+
+use minimesh_api::model::BackendRef;
+
+/// Every distinct backend once, by a dense index.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    pub(crate) list: Vec<BackendRef>,
+    indexes: HashMap<BackendRef, usize>,
+}
+
+impl Registry {
+    pub(crate) fn index(&mut self, reference: &BackendRef) -> usize {
+        *self.indexes.entry(reference.clone()).or_insert_with(|| {
+            self.list.push(reference.clone());
+            self.list.len() - 1
+        })
+    }
+}
 
 /// Cumulated weights. A draw is one multiplication and one binary search.
 #[derive(Clone, Debug)]

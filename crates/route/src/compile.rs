@@ -1,14 +1,13 @@
 //! From validated routes to a table: everything that can be done once is done here.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use minimesh_api::model::{
-    BackendRef, HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch, RuleOrder, StringMatch, Timeouts, WeightedBackend,
+    HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch, RuleOrder, StringMatch, Timeouts, WeightedBackend,
 };
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::backends::Weights;
+use crate::backends::{Registry, Weights};
 use crate::error::{CompileError, Place};
 use crate::filters::{self, Filters};
 use crate::matching::{Conditions, Path, Text};
@@ -29,7 +28,7 @@ pub(crate) fn table(routes: &[HttpRoute]) -> Result<RouteTable, CompileError> {
     candidates.append(&mut compiler.specific);
     let matches_nothing = |rule: &Rule| rule.unsupported.is_some_and(Unsupported::matches_nothing);
     let unmatched = compiler.rules.iter().position(matches_nothing);
-    Ok(RouteTable { rules: compiler.rules, candidates, backends: compiler.backends, unmatched })
+    Ok(RouteTable { rules: compiler.rules, candidates, backends: compiler.backends.list, unmatched })
 }
 
 #[derive(Default)]
@@ -37,8 +36,7 @@ struct Compiler {
     rules: Vec<Rule>,
     written: Vec<Candidate>,
     specific: Vec<Candidate>,
-    backends: Vec<BackendRef>,
-    indexes: HashMap<BackendRef, usize>,
+    backends: Registry,
 }
 
 impl Compiler {
@@ -70,12 +68,16 @@ impl Compiler {
         place: &Place<'_>,
     ) -> Result<Rule, CompileError> {
         let mut filters = Filters::default();
-        let mut understood = filters.extend(&source.filters, place)?;
+        let mut understood = filters.extend(&source.filters, &mut self.backends, place)?;
         let mut backends = Vec::with_capacity(source.backends.len());
         for (position, weighted) in source.backends.iter().enumerate() {
             let (backend, known) = self.backend(weighted, &filters, &place.item("backends", position))?;
             understood &= known;
             backends.push(backend);
+        }
+        let shares = backends.iter().map(|backend| &backend.filters);
+        if std::iter::once(&filters).chain(shares).any(Filters::needs_prefix) {
+            only_prefixes(&source.matches, place)?;
         }
         let unsupported = if source.matches.contains(&HttpMatch::Unsupported) {
             Some(Unsupported::Match)
@@ -87,6 +89,9 @@ impl Compiler {
             index,
             name: source.name.clone(),
             timeouts: limits(source.timeouts),
+            retry: source.retry.clone(),
+            session: source.session.clone(),
+            filters,
             weights: Weights::new(backends.iter().map(|backend| backend.weight)),
             backends,
             unsupported,
@@ -100,13 +105,23 @@ impl Compiler {
         place: &Place<'_>,
     ) -> Result<(Backend, bool), CompileError> {
         let mut filters = rule.clone();
-        let understood = filters.extend(&weighted.filters, place)?;
+        let understood = filters.extend(&weighted.filters, &mut self.backends, place)?;
         let reference = weighted.backend.clone();
-        let index = *self.indexes.entry(reference.clone()).or_insert_with(|| {
-            self.backends.push(reference.clone());
-            self.backends.len() - 1
-        });
+        let index = self.backends.index(&reference);
         Ok((Backend { reference, filters, weight: weighted.weight, index }, understood))
+    }
+}
+
+/// Gateway API HTTPPathModifier: only what found a prefix can say what is replaced.
+fn only_prefixes(matches: &[HttpMatch], place: &Place<'_>) -> Result<(), CompileError> {
+    let is_prefix =
+        |one: &HttpMatch| matches!(one, HttpMatch::All { path: PathMatch::Prefix(_), .. } | HttpMatch::Unsupported);
+    match matches.iter().position(|one| !is_prefix(one)) {
+        None => Ok(()),
+        Some(index) => {
+            let place = place.item("matches", index);
+            Err(place.field("path").error("is no prefix, which a filter of the rule (replacePrefixMatch) replaces"))
+        }
     }
 }
 
@@ -140,6 +155,10 @@ fn path_condition(source: &PathMatch, place: &Place<'_>) -> Result<Path, Compile
     };
     match source {
         PathMatch::Exact(path) => rooted(path).map(|()| Path::Exact((&**path).into())),
+        PathMatch::GrpcMethod { service, method } => {
+            let name = |name: &Option<std::sync::Arc<str>>| name.as_deref().map(Into::into);
+            Ok(Path::GrpcMethod { service: name(service), method: name(method) })
+        }
         PathMatch::Prefix(path) => rooted(path).map(|()| Path::Prefix(path.strip_suffix('/').unwrap_or(path).into())),
         PathMatch::Regex(pattern) => Ok(Path::Regex(anchored(pattern, place)?, pattern.chars().count())),
     }

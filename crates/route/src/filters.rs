@@ -1,19 +1,48 @@
-//! Header filters, reduced to what they come to.
+//! Filters, reduced to what they come to.
 //!
 //! A rule's filters and then its backend's are applied to an empty set of edits when routes are compiled, so that a request
-//! sees one list: which lines of the head to drop, which to append.
+//! sees one list: which lines of the head to drop, which to append. A backend's rewrite, redirect or CORS filter replaces
+//! the rule's; its mirrors come beside the rule's.
 
-use minimesh_api::model::{Filter, Header, HeaderModifier};
+use minimesh_api::model::{BackendRef, Filter, Header, HeaderModifier};
 
+use crate::backends::Registry;
+use crate::cors::{self, Cors};
 use crate::error::{CompileError, Place};
+use crate::rewrite::{Redirect, Rewrite, authority};
 
-/// What becomes of the heads of one backend's requests and responses.
+/// What becomes of one backend's requests and responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
     /// Towards the backend.
     pub request: HeaderEdits,
-    /// Back from it.
+    /// Back from it. The dynamic fields of `cors` come beside these.
     pub response: HeaderEdits,
+    /// Of the request's URL.
+    pub rewrite: Rewrite,
+    /// Copies of the request.
+    pub mirrors: Vec<Mirror>,
+    /// The request is answered with another location.
+    pub redirect: Option<Box<Redirect>>,
+    /// Cross-origin requests are judged.
+    pub cors: Option<Box<Cors>>,
+}
+
+/// A share of requests of which a copy goes elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Into [`crate::RouteTable::backends`].
+    pub index: usize,
+    numerator: u32,
+    denominator: u32,
+}
+
+impl Mirror {
+    /// Whether the request that drew `random`, uniform over all of `u64`, is copied.
+    pub fn takes(&self, random: u64) -> bool {
+        let point = (u128::from(random) * u128::from(self.denominator)) >> 64;
+        point < u128::from(self.numerator)
+    }
 }
 
 /// Net effect on a head: every line whose name is in `set` or `remove` is dropped, then the lines of `set`, then those of
@@ -64,10 +93,19 @@ impl HeaderEdits {
         self.set.iter().any(|line| same(&line.name)) || self.remove.iter().any(|own| same(own))
     }
 
+    /// Appends a line of a name in lower case; the value comes from a head, so that it cannot end its line.
+    pub fn append(&mut self, name: &'static str, value: &[u8]) {
+        let line = [name.as_bytes(), b": ", value, b"\r\n"].concat();
+        self.add.push(HeaderLine { name: name.into(), line: line.into() });
+    }
+
     /// The lines to append, in order.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.set.iter().chain(&self.add).map(|line| &*line.line)
     }
+
+    /// Nothing changes.
+    pub const NONE: HeaderEdits = HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
 
     fn apply(&mut self, modifier: &HeaderModifier, place: &Place<'_>) -> Result<(), CompileError> {
         for (index, header) in modifier.set.iter().enumerate() {
@@ -101,17 +139,76 @@ impl HeaderEdits {
 }
 
 impl Filters {
+    /// Nothing is done.
+    pub const NONE: Filters = Filters {
+        request: HeaderEdits::NONE,
+        response: HeaderEdits::NONE,
+        rewrite: Rewrite::NONE,
+        mirrors: Vec::new(),
+        redirect: None,
+        cors: None,
+    };
+
     /// Applies `filters` after what is there already. `false`: one of them is not supported.
-    pub(crate) fn extend(&mut self, filters: &[Filter], place: &Place<'_>) -> Result<bool, CompileError> {
+    pub(crate) fn extend(
+        &mut self,
+        filters: &[Filter],
+        backends: &mut Registry,
+        place: &Place<'_>,
+    ) -> Result<bool, CompileError> {
+        let is_redirect = |filter: &Filter| matches!(filter, Filter::Redirect(_));
+        let both = |filter: &Filter| matches!(filter, Filter::Rewrite(_)) && filters.iter().any(is_redirect);
+        if let Some(index) = filters.iter().position(both) {
+            return Err(place.item("filters", index).error("a rewrite beside a redirect has no meaning"));
+        }
         for (index, filter) in filters.iter().enumerate() {
             let place = place.item("filters", index);
             match filter {
-                Filter::RequestHeaders(modifier) => self.request.apply(modifier, &place.field("request_headers"))?,
+                Filter::Cors(source) => {
+                    self.cors = Some(Box::new(Cors::compile(source, &place.field("cors"))?));
+                    let remove = cors::OWNED.map(Into::into).to_vec();
+                    self.response.apply(&HeaderModifier { remove, ..HeaderModifier::default() }, &place)?;
+                }
+                Filter::Mirror(source) => {
+                    // Gateway API: a mirror whose backend cannot be resolved is left out, and named in the status
+                    if let BackendRef::Service(_) = source.backend {
+                        let index = backends.index(&source.backend);
+                        let (numerator, denominator) = (source.numerator, source.denominator);
+                        self.mirrors.push(Mirror { index, numerator, denominator });
+                    }
+                }
+                Filter::Redirect(source) => {
+                    self.redirect = Some(Box::new(Redirect::compile(source, &place.field("redirect"))?));
+                }
+                Filter::RequestHeaders(modifier) => self.request_headers(modifier, &place.field("request_headers"))?,
                 Filter::ResponseHeaders(modifier) => self.response.apply(modifier, &place.field("response_headers"))?,
+                Filter::Rewrite(source) => self.rewrite.apply(source, &place.field("rewrite"))?,
                 Filter::Unsupported => return Ok(false),
             }
         }
         Ok(true)
+    }
+
+    /// Whether something in it replaces the prefix that a match found.
+    pub(crate) fn needs_prefix(&self) -> bool {
+        self.rewrite.path.as_ref().is_some_and(|path| path.is_prefix())
+            || self.redirect.as_ref().is_some_and(|redirect| redirect.has_prefix())
+    }
+
+    /// Host is the request's authority, whatever the protocol calls it: setting it is a rewrite.
+    fn request_headers(&mut self, modifier: &HeaderModifier, place: &Place<'_>) -> Result<(), CompileError> {
+        let is_host = |name: &str| name.eq_ignore_ascii_case("host");
+        let added = modifier.add.iter().any(|header| is_host(&header.name));
+        if added || modifier.remove.iter().any(|name| is_host(name)) {
+            return Err(place.error("a request has exactly one Host: it can be set, not added or removed"));
+        }
+        let Some(at) = modifier.set.iter().position(|header| is_host(&header.name)) else {
+            return self.request.apply(modifier, place);
+        };
+        let mut others = modifier.clone();
+        let host = String::from_utf8_lossy(&others.set.remove(at).value).into_owned();
+        self.rewrite.authority = Some(authority(&host, &place.item("set", at).field("value"))?);
+        self.request.apply(&others, place)
     }
 }
 
@@ -157,7 +254,7 @@ mod tests {
     fn edits(modifiers: &[HeaderModifier]) -> Result<HeaderEdits, CompileError> {
         let filters: Vec<Filter> = modifiers.iter().cloned().map(Filter::RequestHeaders).collect();
         let mut all = Filters::default();
-        all.extend(&filters, &Place::root("rules", 0))?;
+        all.extend(&filters, &mut Registry::default(), &Place::root("rules", 0))?;
         Ok(all.request)
     }
 
@@ -197,6 +294,24 @@ mod tests {
             let error = edits(&[modifier]).unwrap_err();
             assert_eq!(error.field, "rules[0].filters[0].request_headers.set[0].name");
         }
+    }
+
+    #[test]
+    fn setting_host_is_a_rewrite_and_nothing_else_can_be_done_to_it() {
+        let set = HeaderModifier { set: vec![header("HOST", "a:80"), header("x", "1")], ..Default::default() };
+        let mut filters = Filters::default();
+        let place = Place::root("rules", 0);
+        assert_eq!(filters.extend(&[Filter::RequestHeaders(set)], &mut Registry::default(), &place), Ok(true));
+        assert_eq!((filters.rewrite.authority.as_deref(), text(&filters.request)), (Some("a:80"), "x: 1|".into()));
+        assert!(edits(&[HeaderModifier { remove: vec!["host".into()], ..Default::default() }]).is_err());
+        assert!(edits(&[HeaderModifier { add: vec![header("host", "b")], ..Default::default() }]).is_err());
+    }
+
+    #[test]
+    fn a_mirror_takes_its_share() {
+        let takes = |numerator, denominator, random| Mirror { index: 0, numerator, denominator }.takes(random);
+        assert!(!takes(0, 100, 0) && takes(100, 100, u64::MAX));
+        assert!(takes(1, 2, u64::MAX / 2 - 1) && !takes(1, 2, u64::MAX / 2 + 1));
     }
 
     #[test]

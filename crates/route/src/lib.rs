@@ -1,6 +1,6 @@
 //! Pure route tables: which rule a request takes, to which backend, with which edits.
 //!
-//! Owns the meaning of matches, precedence, weights and header filters. Called by the proxy (per request), by the control
+//! Owns the meaning of matches, precedence, weights and filters. Called by the proxy (per request), by the control
 //! plane (to judge a route before it writes a status) and by `minimesh explain`. Never does input or output, never asks for the
 //! time or for randomness, and never rewrites what it compares.
 //!
@@ -29,19 +29,23 @@
 
 mod backends;
 mod compile;
+mod cors;
 mod error;
 mod explain;
 mod filters;
 mod matching;
 mod query;
 mod request;
+mod rewrite;
 mod rule;
 mod scratch;
 mod table;
 
+pub use cors::{Cors, Field};
 pub use error::CompileError;
 pub use explain::{Step, Verdict};
-pub use filters::{Filters, HeaderEdits, HeaderLine};
+pub use filters::{Filters, HeaderEdits, HeaderLine, Mirror};
 pub use request::{Headers, RequestView};
+pub use rewrite::{PathEdit, Redirect, Rewrite};
 pub use rule::{Backend, Rule};
 pub use table::{RouteTable, Selection};

@@ -22,6 +22,11 @@ pub(crate) struct Conditions {
 #[derive(Clone, Debug)]
 pub(crate) enum Path {
     Exact(Box<str>),
+    /// `None`: any.
+    GrpcMethod {
+        service: Option<Box<str>>,
+        method: Option<Box<str>>,
+    },
     /// Without trailing slash; empty: matches everything.
     Prefix(Box<str>),
     /// Anchored, with the length of what was written.
@@ -38,17 +43,32 @@ pub(crate) enum Text {
 
 /// Smaller is more specific. Gateway API: exact path, longest prefix, method, most headers, most query parameters; it leaves
 /// regular expressions to the implementation: here they stand between exact paths and prefixes, the longer pattern first,
-/// because nobody writes one to lose against `/`.
-pub(crate) type Rank = (u8, Reverse<usize>, bool, Reverse<usize>, Reverse<usize>);
+/// because nobody writes one to lose against `/`. Routes of gRPC, which never compete with those of HTTP, have an order of their
+/// own: longest service, longest method, most headers.
+pub(crate) type Rank = (u8, Reverse<usize>, Reverse<usize>, bool, Reverse<usize>, Reverse<usize>);
 
 impl Conditions {
     pub(crate) fn rank(&self) -> Rank {
-        let (kind, length) = match &self.path {
-            Path::Exact(_) => (0, 0),
-            Path::Regex(_, length) => (1, *length),
-            Path::Prefix(prefix) => (2, prefix.chars().count()),
+        let length = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.chars().count());
+        let (kind, length, second) = match &self.path {
+            Path::Exact(_) => (0, 0, 0),
+            Path::GrpcMethod { service, method } => {
+                let kind = if service.is_some() && method.is_some() { 0 } else { 2 };
+                (kind, length(service), length(method))
+            }
+            Path::Regex(_, length) => (1, *length, 0),
+            Path::Prefix(prefix) => (2, prefix.chars().count(), 0),
         };
-        (kind, Reverse(length), self.method.is_none(), Reverse(self.headers.len()), Reverse(self.query.len()))
+        let (headers, query) = (Reverse(self.headers.len()), Reverse(self.query.len()));
+        (kind, Reverse(length), Reverse(second), self.method.is_none(), headers, query)
+    }
+
+    /// How many bytes of a path that matches are the prefix that was found; 0: the match is none of a prefix.
+    pub(crate) fn prefix(&self) -> usize {
+        match &self.path {
+            Path::Prefix(prefix) => prefix.len(),
+            Path::Exact(_) | Path::GrpcMethod { .. } | Path::Regex(..) => 0,
+        }
     }
 
     /// The first condition that `request` does not meet. `None`: it matches.
@@ -72,6 +92,16 @@ impl Path {
     fn matches(&self, path: &[u8]) -> bool {
         match self {
             Path::Exact(exact) => path == exact.as_bytes(),
+            Path::GrpcMethod { service: None, method: None } => true,
+            Path::GrpcMethod { service, method } => {
+                let mut parts = path.split(|byte| *byte == b'/');
+                let root = parts.next() == Some(b"");
+                let mut fits = |wanted: &Option<Box<str>>| {
+                    let wanted = wanted.as_deref().map(str::as_bytes);
+                    parts.next().is_some_and(|part| wanted.is_none_or(|wanted| wanted == part))
+                };
+                root && fits(service) && fits(method) && parts.next().is_none()
+            }
             Path::Prefix(prefix) if prefix.is_empty() => true,
             Path::Prefix(prefix) => {
                 path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use minimesh_api::model::{BackendRef, ObjectRef, Timeouts};
+use minimesh_api::model::{BackendRef, ObjectRef, Retry, Session, Timeouts};
 
 use crate::backends::Weights;
 use crate::filters::Filters;
@@ -18,6 +18,13 @@ pub struct Rule {
     pub name: Arc<str>,
     /// Deadlines; a zero as written has become `None` (Gateway API GEP-1742).
     pub timeouts: Timeouts,
+    /// What is sent again beside what was provably not delivered.
+    pub retry: Option<Retry>,
+    /// Whether requests of one client session go to one endpoint.
+    pub session: Option<Session>,
+    /// The rule's own, for what is decided before a backend is picked: redirects and preflights. Everything else stands in
+    /// the backends' too.
+    pub filters: Filters,
     pub(crate) backends: Vec<Backend>,
     pub(crate) weights: Weights,
     /// Why the rule cannot be followed; see mesh.proto.

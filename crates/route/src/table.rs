@@ -37,7 +37,12 @@ pub enum Selection<'t> {
     /// 404 `no_route`.
     NoMatch,
     /// This rule.
-    Rule(&'t Rule),
+    Rule {
+        /// Which.
+        rule: &'t Rule,
+        /// How many bytes of the path its match found as a prefix, for [`crate::PathEdit::apply`].
+        prefix: usize,
+    },
     /// 500 `unsupported_by_proxy`: a match or filter of this route is not understood.
     Unsupported(&'t ObjectRef),
 }
@@ -78,7 +83,10 @@ impl RouteTable {
         if let Some(candidate) = self.candidates.iter().find(matches) {
             let rule = &self.rules[candidate.rule];
             return match rule.unsupported {
-                None => Selection::Rule(rule),
+                None => {
+                    let prefix = candidate.conditions.as_ref().map_or(0, Conditions::prefix);
+                    Selection::Rule { rule, prefix }
+                }
                 Some(_) => Selection::Unsupported(&rule.object),
             };
         }

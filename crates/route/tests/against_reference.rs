@@ -42,7 +42,7 @@ proptest! {
         };
         let place = |object: &ObjectRef| object.name.parse::<usize>().unwrap();
         let chosen = match table.select(&view) {
-            Selection::Rule(rule) => Ok(Some((place(&rule.object), rule.index))),
+            Selection::Rule { rule, .. } => Ok(Some((place(&rule.object), rule.index))),
             Selection::NoMatch => Ok(None),
             Selection::Unsupported(object) => Err(place(object)),
             Selection::DefaultBackend => panic!("there are rules"),
@@ -75,6 +75,7 @@ fn reference(routes: &[HttpRoute], request: &Request) -> Choice {
                 }
                 let (kind, length) = match path {
                     PathMatch::Exact(_) => (3, 0),
+                    PathMatch::GrpcMethod { .. } => panic!("not generated"),
                     PathMatch::Regex(pattern) => (2, pattern.len()),
                     PathMatch::Prefix(prefix) => (1, elements(prefix).join("/").len()),
                 };
@@ -111,6 +112,7 @@ fn elements(path: &str) -> Vec<&str> {
 fn path_matches(wanted: &PathMatch, path: &str) -> bool {
     match wanted {
         PathMatch::Exact(exact) => path == &**exact,
+        PathMatch::GrpcMethod { .. } => panic!("not generated"),
         PathMatch::Prefix(prefix) if &**prefix == "/" => true,
         PathMatch::Prefix(prefix) => {
             let (prefix, path) = (elements(prefix), path.split('/').collect::<Vec<_>>());
@@ -221,6 +223,8 @@ fn rule() -> impl Strategy<Value = HttpRule> {
         filters: vec![],
         backends: vec![],
         timeouts: Timeouts::default(),
+        retry: None,
+        session: None,
     })
 }
 

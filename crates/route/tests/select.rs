@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minimesh_api::model::{
-    BackendKey, BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRoute, HttpRule, ObjectRef,
-    PathMatch, QueryMatch, RuleOrder, StringMatch, Timeouts, WeightedBackend,
+    BackendKey, BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRoute, HttpRule, Mirror,
+    ObjectRef, PathMatch, PathModifier, QueryMatch, Redirect, Rewrite, RuleOrder, StringMatch, Timeouts,
+    WeightedBackend,
 };
 use minimesh_route::{Headers, RequestView, RouteTable, Selection, Verdict};
 
@@ -303,6 +304,8 @@ fn to(name: &str, matches: impl IntoIterator<Item = HttpMatch>) -> HttpRule {
         filters: vec![],
         backends: vec![share(name, 1)],
         timeouts: Timeouts::default(),
+        retry: None,
+        session: None,
     }
 }
 
@@ -350,10 +353,88 @@ fn taken_with(table: &RouteTable, method: &str, path: &str, query: Option<&str>,
     match table.select(&view(method, path, query, headers)) {
         Selection::DefaultBackend => "default".into(),
         Selection::NoMatch => "none".into(),
-        Selection::Rule(rule) => match &rule.pick_backend(0).unwrap().reference {
+        Selection::Rule { rule, .. } => match &rule.pick_backend(0).unwrap().reference {
             BackendRef::Service(key) => key.name.to_string(),
             BackendRef::Unresolved { reason } => reason.to_string(),
         },
         Selection::Unsupported(object) => format!("unsupported {}", object.name),
     }
+}
+
+#[test]
+fn grpc_methods_are_ranked_by_service_then_method_then_headers() {
+    let method = |service: Option<&str>, method: Option<&str>, headers: &[&str]| HttpMatch::All {
+        path: PathMatch::GrpcMethod { service: service.map(Arc::from), method: method.map(Arc::from) },
+        method: None,
+        headers: headers.iter().map(|name| header(name, "1")).collect(),
+        query: vec![],
+    };
+    // least specific first
+    let ranked = [
+        method(None, None, &[]),
+        method(None, None, &["x"]),
+        method(None, Some("List"), &["x"]),
+        method(Some("shop.Catalogue"), None, &[]),
+        method(Some("shop.Catalogue"), None, &["x"]),
+        method(Some("shop.Catalogue"), Some("List"), &[]),
+        method(Some("shop.Catalogue"), Some("List"), &["x"]),
+    ];
+    for count in 1..=ranked.len() {
+        let routes =
+            ranked[..count].iter().enumerate().map(|(index, one)| route("r", [to(&index.to_string(), [one.clone()])]));
+        let table = table(routes);
+        assert_eq!(taken_with(&table, "POST", "/shop.Catalogue/List", None, &[("x", "1")]), (count - 1).to_string());
+    }
+    let table = table([route("r", [to("all", [ranked[5].clone()]), to("service", [ranked[3].clone()])])]);
+    assert_eq!(taken(&table, "POST", "/shop.Catalogue/Get"), "service");
+    for path in ["/shop.Catalogue", "/shop.Catalogue/a/b", "/shop.catalogue/List", "x/shop.Catalogue/List"] {
+        assert_eq!(taken(&table, "POST", path), "none", "{path}");
+    }
+}
+
+#[test]
+fn the_prefix_that_matched_is_the_one_that_is_replaced() {
+    let mut rule = to("a", [path(prefix("/")), path(prefix("/long/er/")), path(prefix("/long"))]);
+    let edit = PathModifier::Prefix("/new".into());
+    rule.filters = vec![Filter::Rewrite(Rewrite { hostname: None, path: Some(edit.clone()) })];
+    let table = table([route("r", [rule])]);
+    let rewritten = |path: &str| {
+        let headers: [(&str, &str); 0] = [];
+        let request = RequestView { method: "GET", path: path.as_bytes(), query: None, headers: &headers };
+        let Selection::Rule { rule, prefix } = table.select(&request) else { panic!("a rule matches") };
+        let backend = rule.pick_backend(0).unwrap();
+        String::from_utf8(backend.filters.rewrite.path(request.path, prefix).concat()).unwrap()
+    };
+    assert_eq!(rewritten("/x"), "/new/x");
+    assert_eq!(rewritten("/long/er/a"), "/new/a");
+    assert_eq!(rewritten("/longer"), "/new/longer");
+    assert_eq!(rewritten("/long/"), "/new/");
+
+    let mut exactly = to("a", [path(exact("/a"))]);
+    exactly.filters = vec![Filter::Rewrite(Rewrite { hostname: None, path: Some(edit) })];
+    let error = RouteTable::compile(&[route("r", [exactly])]).unwrap_err();
+    assert_eq!(error.field, "http_routes[0].rules[0].matches[0].path");
+}
+
+#[test]
+fn a_mirror_has_its_place_among_the_backends_and_an_unresolved_one_has_none() {
+    let key = BackendKey { namespace: "shop".into(), name: "copy".into(), port: 80 };
+    let mirror = |backend| Filter::Mirror(Mirror { backend, numerator: 1, denominator: 2 });
+    let mut rule = to("a", [path(prefix("/"))]);
+    rule.filters =
+        vec![mirror(BackendRef::Service(key.clone())), mirror(BackendRef::Unresolved { reason: "gone".into() })];
+    rule.backends[0].filters = vec![mirror(BackendRef::Service(key.clone()))];
+    let table = table([route("r", [rule])]);
+    let backend = table.rules()[0].pick_backend(0).unwrap();
+    let indexes: Vec<usize> = backend.filters.mirrors.iter().map(|mirror| mirror.index).collect();
+    assert_eq!(indexes, [0, 0]);
+    assert_eq!(table.backends()[0], BackendRef::Service(key));
+}
+
+#[test]
+fn a_rewrite_beside_a_redirect_is_refused() {
+    let mut rule = to("a", [path(prefix("/"))]);
+    let redirect = Redirect { scheme: None, hostname: None, path: None, port: None, status: 302 };
+    rule.filters = vec![Filter::Rewrite(Rewrite::default()), Filter::Redirect(redirect)];
+    assert_eq!(RouteTable::compile(&[route("r", [rule])]).unwrap_err().field, "http_routes[0].rules[0].filters[0]");
 }

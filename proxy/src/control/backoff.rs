@@ -7,26 +7,26 @@ use minimesh_balance::Rng;
 
 /// Delays that grow from `first` to `most`; each is drawn from the whole span below.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     rng: Rng,
     most: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) fn new(most: Duration, seed: u64) -> Backoff {
+    pub(crate) fn new(most: Duration, seed: u64) -> Backoff {
         Backoff { rng: Rng::new(seed), most, next: FIRST }
     }
 
     /// The next delay.
-    pub(super) fn delay(&mut self) -> Duration {
+    pub(crate) fn delay(&mut self) -> Duration {
         let span = self.next;
         self.next = (self.next * 2).min(self.most);
         LEAST + between(Duration::ZERO, span.saturating_sub(LEAST), &mut self.rng)
     }
 
     /// It went well.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = FIRST;
     }
 }
@@ -38,7 +38,7 @@ pub(super) fn between(low: Duration, high: Duration, rng: &mut Rng) -> Duration 
 }
 
 /// A seed of this process's own.
-pub(super) fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 

@@ -21,11 +21,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use minimesh_api::model::PortPolicy;
 use minimesh_identity::SpiffeId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::metrics::{ControlMetrics, Metrics};
+pub(crate) use backoff::{Backoff, seed};
 use certify::Certifier;
 pub(crate) use client::Dialer;
 use client::{Client, Current};
@@ -131,6 +133,11 @@ impl Control {
     pub(crate) fn describe(&self) -> Vec<(String, u64)> {
         let described = self.resources.describe().into_iter();
         described.map(|(key, version)| (stream::describe(&key), version)).collect()
+    }
+
+    /// Ports that workers asked for, with the policy in force; `None`: nothing is known of it yet.
+    pub(crate) fn ports(&self) -> Vec<(u16, Option<PortPolicy>)> {
+        self.resources.ports()
     }
 
     fn reporter(&self) -> Reporter<'_> {

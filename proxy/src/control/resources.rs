@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use minimesh_api::model::{ResourceKey, Target, TrustBundle, Workload};
+use minimesh_api::model::{PortPolicy, ResourceKey, Target, TrustBundle, Workload};
 use minimesh_api::wire::{Assembly, EndpointsPart, Invalid, State as Content, Update};
 use minimesh_route::RouteTable;
 use tokio::sync::{Notify, watch};
@@ -208,6 +208,18 @@ impl Resources {
         let mut all: Vec<_> = held.iter().map(|(key, held)| (key.clone(), held.version.unwrap_or(0))).collect();
         all.sort();
         all
+    }
+
+    /// Policies of ports, for people.
+    pub(super) fn ports(&self) -> Vec<(u16, Option<PortPolicy>)> {
+        let held = self.held.borrow();
+        let policy = |(key, held): (&ResourceKey, &Held)| match (key, &held.publisher) {
+            (ResourceKey::Port(port), Publisher::Port(sender)) => Some((*port, sender.borrow().known().copied())),
+            _ => None,
+        };
+        let mut ports: Vec<_> = held.iter().filter_map(policy).collect();
+        ports.sort_by_key(|(port, _)| *port);
+        ports
     }
 
     /// How many there are, and how many of them are not known yet.

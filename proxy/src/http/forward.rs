@@ -282,6 +282,7 @@ fn error_of(failure: Failure) -> Error {
     match failure {
         Failure::ClientGone => Error::new(Kind::ClientClosed, Side::Downstream),
         Failure::ClientMalformed => Error::new(Kind::BadRequest, Side::Downstream).because("malformed chunk"),
+        Failure::Revoked => Error::new(Kind::PolicyDenied, Side::Policy).because("the policy turned"),
         Failure::Stopped => Error::new(Kind::DrainForced, Side::Internal),
         Failure::TimedOut => Error::new(Kind::RequestTimeout, Side::Upstream),
         Failure::Upstream(error) => {

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use minimesh_api::model::{Direction, EdgeProtocol};
-use minimesh_route::HeaderEdits;
+use minimesh_api::model::{DefaultPolicy, Direction, EdgeProtocol};
+use minimesh_identity::SpiffeId;
+use minimesh_route::{HeaderEdits, RequestView};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 
-use super::authorize::Permit;
+use super::authorize::{Admission, Permit};
 use super::peer::Peer;
 use super::port::Port;
 use super::{count, tcp};
 use crate::error::{Answer, Error, Kind, Side, render};
-use crate::http::h1::{Alarm, Body, Conn, Guard, HeadError, Method, RequestHead};
+use crate::http::h1::{Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead};
 use crate::http::{Failed, GOODBYE, Next, OWN_LINES, Passage, forward, linger, next_request};
 use crate::io::{Buffer, Tls};
 use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal};
+use crate::observe::{Record, Wire, address_of};
 use crate::worker::Worker;
 
 /// A connection of a peer that carries HTTP/1.
@@ -32,13 +34,19 @@ struct Client<'a> {
     /// Credentials generation by which its certificate was judged last.
     judged: u64,
     alarm: Alarm,
+    /// Where requests are counted, under the policy that lets them in.
+    cells: Arc<EdgeCells>,
+    policy: DefaultPolicy,
     counted: Counted,
+    /// What is to be said of the present request, where somebody wants to know.
+    record: Option<Box<Record>>,
 }
 
 /// Counts the connection as open while it lives.
 struct Counted {
     cells: Arc<EdgeCells>,
     opened: Instant,
+    end: CloseReason,
 }
 
 /// What follows a request.
@@ -53,6 +61,9 @@ enum After {
     Tunnel(Conn),
 }
 
+/// A peer that is not let in has this long to ask and be told so.
+const ASK: Duration = Duration::from_secs(10);
+
 /// Other proxies look at their idle connections once a second.
 const PARTING: Duration = Duration::from_secs(3);
 
@@ -63,6 +74,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
     if let Some(app) = app {
         permit.port().keep(app);
     }
+    let cells = permit.port().cells(worker, EdgeProtocol::Http, permit.peer());
     let mut client = Client {
         worker,
         permit: &permit,
@@ -70,13 +82,16 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         client_id: client_id(permit.peer()),
         judged: worker.generation(),
         alarm: Alarm::default(),
-        counted: Counted::new(permit.port().cells(worker, EdgeProtocol::Http, permit.peer())),
+        policy: permit.port().policy(worker),
+        counted: Counted::new(Arc::clone(&cells)),
+        cells,
+        record: None,
     };
     let limit = worker.head_limit + if permit.peer().identity().is_some() { OWN_LINES } else { 0 };
     let parting = || worker.closing.get() || worker.leaving.get();
     let mut parted = false;
     loop {
-        let end_idle = || worker.stopped.get() || !permit.holds(worker) || (parting() && !parted);
+        let end_idle = || worker.stopped.get() || !permit.holds_for_requests(worker) || (parting() && !parted);
         let next = match parted {
             false => next_request(&mut client.conn, limit, end_idle).await,
             true => Box::pin(last_request(&mut client.conn, limit, end_idle)).await,
@@ -91,7 +106,12 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
                 }
             }
             // with close_notify: what the peer sends from now on is not delivered, and it knows
-            Next::End | Next::Idle => return client.conn.stream.close().await,
+            Next::End | Next::Idle => {
+                if !permit.holds_for_requests(worker) {
+                    client.counted.end = CloseReason::Policy;
+                }
+                return client.conn.stream.close().await;
+            }
             Next::Refused(error) => return Box::pin(client.refuse_head(error)).await,
         };
         worker.connections.note_activity();
@@ -100,8 +120,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
             After::Linger => return Box::pin(linger(client.conn)).await,
             After::Reset => return client.conn.stream.reset(),
             After::Tunnel(app) => {
-                let cells = Arc::clone(&client.counted.cells);
-                return Box::pin(tcp::tunnel(worker, &permit, &cells, client.conn, app)).await;
+                let cells = Arc::clone(&client.cells);
+                Box::pin(tcp::tunnel(worker, &permit, &cells, client.conn, app)).await;
+                return;
             }
         }
     }
@@ -112,16 +133,51 @@ async fn last_request(conn: &mut Conn, limit: usize, end_idle: impl Fn() -> bool
     timeout(PARTING, next_request(conn, limit, end_idle)).await.unwrap_or(Next::Idle)
 }
 
-/// Tells a peer that is not let in.
+/// Tells a peer that is not let in, once it has asked.
 pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, mut conn: Conn, refusal: Refusal) {
     worker.cells.refused(refusal);
     port.cells(worker, EdgeProtocol::Http, peer).denied();
     let error = Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word()).at(port.address);
     count(worker, &error);
+    let asked = next_request(&mut conn, worker.head_limit, || worker.stopped.get());
+    let (method, length) = match timeout(ASK, asked).await {
+        Ok(Next::Request(head)) => {
+            refused(worker, record_of(worker, port, peer, &conn, &head));
+            (head.method, head.len)
+        }
+        // whatever it is, it is not let in
+        Ok(Next::Refused(_)) => (Method::Other, 0),
+        Ok(Next::End | Next::Idle) | Err(_) => return conn.stream.close().await,
+    };
     let mut out = Buffer::default();
-    render(error.kind, answer(&[], Method::Other, true), &mut out);
+    render(error.kind, answer(&conn.buffer.bytes()[..length], method, true), &mut out);
     if conn.stream.send(out.bytes()).await.is_ok() {
         Box::pin(linger(conn)).await;
+    }
+}
+
+/// Begins a record of a request, where somebody wants to know.
+fn record_of(worker: &Worker, port: &Port, peer: &Peer, conn: &Conn, head: &RequestHead) -> Option<Box<Record>> {
+    if !worker.observer.is_on() {
+        return None;
+    }
+    let bytes = conn.buffer.bytes();
+    let (path, query) = head.path_and_query(bytes);
+    let lines = Lines::new(&bytes[..head.len]);
+    let view = RequestView { method: head.method_name(bytes), path, query, headers: &lines };
+    let client = address_of(&conn.stream);
+    let mut record = worker.observer.request(Direction::Inbound, Wire::of_minor(head.minor), client, &view)?;
+    record.endpoint = Some(port.address);
+    record.client_identity = peer.identity().map(SpiffeId::to_shared);
+    record.server_identity = worker.own_identity();
+    Some(record)
+}
+
+/// Its request was not let in.
+fn refused(worker: &Worker, record: Option<Box<Record>>) {
+    if let Some(mut record) = record {
+        record.failed(Kind::PolicyDenied, None);
+        worker.observer.finish(record);
     }
 }
 
@@ -129,15 +185,22 @@ impl Client<'_> {
     /// The life of one inbound request.
     async fn handle(&mut self, head: &RequestHead) -> After {
         let began = Instant::now();
-        match self.run(head, began).await {
+        if self.worker.observer.is_on() {
+            self.record = record_of(self.worker, self.permit.port(), self.permit.peer(), &self.conn, head);
+        }
+        let after = match self.run(head, began).await {
             Ok(after) => after,
             Err(failed) => Box::pin(self.refuse(head, failed, began)).await,
+        };
+        if let Some(record) = self.record.take() {
+            self.worker.observer.finish(record);
         }
+        after
     }
 
     async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
         let (worker, permit) = (self.worker, self.permit);
-        self.authorize().map_err(Failed::untouched)?;
+        let admission = self.authorize(head).map_err(Failed::untouched)?;
         let port = permit.port();
         // held before the body is read: where the application is absent, nothing of the request is consumed
         let mut waited = Duration::ZERO;
@@ -151,18 +214,27 @@ impl Client<'_> {
                 dialled.map_err(Failed::untouched)?
             }
         };
+        if let Some(record) = &mut self.record {
+            record.waited = waited;
+        }
         let passage = Passage {
             request: &NO_EDITS,
             response: &NO_EDITS,
             client_id: &self.client_id,
             mesh: false,
             peer: permit.peer().identity().is_some(),
-            close: worker.closing.get() || worker.leaving.get() || !permit.holds(worker),
+            close: worker.closing.get() || worker.leaving.get() || !permit.holds_for_requests(worker),
             limit: worker.head_limit,
             began,
             waited,
         };
-        let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
+        let turns = worker.turns.get();
+        let ended = || match worker.turns.get() != turns && !permit.holds_for_requests(worker) {
+            _ if worker.stopped.get() => Some(Failure::Stopped),
+            true => Some(Failure::Revoked),
+            false => None,
+        };
+        let guard = Guard { ended: &ended, alarm: &mut self.alarm };
         let forwarded = match forward(&mut self.conn, &mut app, head, &passage, guard).await {
             Ok(forwarded) => forwarded,
             Err(failed) => {
@@ -172,12 +244,18 @@ impl Client<'_> {
                 return Err(failed);
             }
         };
-        let cells = &self.counted.cells;
+        let cells = &self.cells;
         let class = if forwarded.status >= 500 { Classification::Failure } else { Classification::Success };
         cells.request();
+        if admission == Admission::Audited {
+            cells.audited();
+        }
         cells.read(forwarded.sent);
         cells.written(forwarded.received);
         cells.response(forwarded.status, class, began.elapsed(), forwarded.added);
+        if let Some(record) = &mut self.record {
+            record.answered(&forwarded);
+        }
         if forwarded.tunnel {
             return Ok(After::Tunnel(app));
         }
@@ -188,10 +266,22 @@ impl Client<'_> {
     }
 
     /// Policy may have turned, and the peer's certificate may have run out, since the last request.
-    fn authorize(&mut self) -> Result<(), Error> {
-        if !self.permit.holds(self.worker) {
-            return Err(Error::new(Kind::PolicyDenied, Side::Policy));
+    fn authorize(&mut self, head: &RequestHead) -> Result<Admission, Error> {
+        let (worker, permit) = (self.worker, self.permit);
+        let policy = permit.port().policy(worker);
+        if self.policy != policy {
+            self.policy = policy;
+            self.cells = permit.port().cells(worker, EdgeProtocol::Http, permit.peer());
         }
+        let bytes = self.conn.buffer.bytes();
+        let admission = match permit.request(worker, head.method_name(bytes), head.path_and_query(bytes).0) {
+            Ok(Admission::Probe) if head.upgrade => Err(Refusal::PolicyDenied),
+            decided => decided,
+        };
+        let admission = admission.map_err(|refusal| {
+            worker.cells.refused(refusal);
+            Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word())
+        })?;
         let generation = self.worker.generation();
         if let (Some(tls), true) = (self.conn.stream.tls(), generation != self.judged) {
             let credentials = self.worker.credentials()?;
@@ -200,27 +290,30 @@ impl Client<'_> {
                 .map_err(|error| Error::new(Kind::of_peer(&error), Side::Downstream).because(error))?;
             self.judged = generation;
         }
-        Ok(())
+        Ok(admission)
     }
 
     /// Tells the peer what went wrong. A proxy of ours that reads `not_delivered` sends the request elsewhere.
     async fn refuse(&mut self, head: &RequestHead, failed: Failed, began: Instant) -> After {
         let worker = self.worker;
         count(worker, &failed.error);
-        let row = failed.error.kind.row();
-        let cells = &self.counted.cells;
-        cells.request();
-        if failed.error.kind == Kind::PolicyDenied {
-            cells.denied();
-            worker.cells.refused(Refusal::PolicyDenied);
+        if let Some(record) = &mut self.record {
+            record.failed(failed.error.kind, failed.answered);
         }
+        let row = failed.error.kind.row();
         let status = failed.answered.unwrap_or(row.status);
         let class = match failed.answered {
             Some(status) => failed.class_of(status),
             None if status >= 500 => Classification::Failure,
             None => Classification::Success,
         };
-        cells.response(status, class, began.elapsed(), Default::default());
+        match (failed.error.kind, failed.answered) {
+            (Kind::PolicyDenied, None) => self.cells.denied(),
+            _ => {
+                self.cells.request();
+                self.cells.response(status, class, began.elapsed(), Default::default());
+            }
+        }
         if failed.cut {
             return After::Linger;
         }
@@ -255,6 +348,7 @@ impl Client<'_> {
             HeadError::Malformed(what) => (Kind::BadRequest, what),
         };
         count(self.worker, &Error::new(kind, Side::Downstream).because(what));
+        self.worker.observer.refused(Direction::Inbound, Wire::Http11, &self.conn.stream, kind);
         let mut out = Buffer::default();
         render(kind, answer(&[], Method::Other, true), &mut out);
         if self.conn.stream.send(out.bytes()).await.is_ok() {
@@ -275,12 +369,12 @@ fn answer(head: &[u8], method: Method, close: bool) -> Answer<'_> {
 impl Counted {
     fn new(cells: Arc<EdgeCells>) -> Counted {
         cells.opened();
-        Counted { cells, opened: Instant::now() }
+        Counted { cells, opened: Instant::now(), end: CloseReason::Clean }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.cells.closed(CloseReason::Clean, self.opened.elapsed());
+        self.cells.closed(self.end, self.opened.elapsed());
     }
 }

@@ -26,9 +26,11 @@ use crate::http::h1::Conn;
 use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
 use crate::metrics::{Detected, Handshake, Refusal};
 use crate::net::Refused;
+use crate::observe::Wire;
 use crate::outbound::log;
 use crate::worker::Worker;
 
+use authorize::Permit;
 use first::First;
 use peer::Peer;
 use port::Port;
@@ -80,6 +82,9 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr)
         }
     };
     let peer = Peer::Meshed(identity);
+    if alpn == Alpn::Raw && port.is_http_only() {
+        return deny_bytes(worker, port, &peer, conn, Refusal::RawOnHttp);
+    }
     let permit = match authorize::connection(worker, port, address, &peer) {
         Ok(permit) => permit,
         Err(refusal) if alpn == Alpn::Http => return http::deny(worker, port, &peer, conn, refusal).await,
@@ -94,14 +99,27 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr)
 /// A connection without it: as the policy says.
 async fn bare(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr, first: &First, app: Option<Conn>) {
     let http = matches!(first, First::Http1) && matches!(port.protocol(), Protocol::Detect | Protocol::Http1);
-    let peer = Peer::without_identity(worker, address);
-    match authorize::connection(worker, port, address, &peer) {
+    match admit(worker, port, address, http) {
         Ok(permit) if http => http::serve(worker, permit, conn, app).await,
+        Ok(permit) if port.is_http_only() => deny_bytes(worker, port, permit.peer(), conn, Refusal::RawOnHttp),
         Ok(permit) => Box::pin(tcp::forward(worker, permit, conn, app)).await,
-        Err(refusal) if matches!(first, First::Http1) => http::deny(worker, port, &peer, conn, refusal).await,
-        Err(_) if matches!(first, First::ForeignTls) => deny_bytes(worker, port, &peer, conn, Refusal::ForeignTls),
-        Err(refusal) => deny_bytes(worker, port, &peer, conn, refusal),
+        Err((peer, refusal)) if matches!(first, First::Http1) => {
+            Box::pin(http::deny(worker, port, &peer, conn, refusal)).await;
+        }
+        Err((peer, Refusal::Plaintext)) if matches!(first, First::ForeignTls) => {
+            deny_bytes(worker, port, &peer, conn, Refusal::ForeignTls);
+        }
+        Err((peer, refusal)) => deny_bytes(worker, port, &peer, conn, refusal),
     }
+}
+
+/// Whether somebody without identity may go on; the node may always ask what the pod's spec has it ask.
+fn admit(worker: &Worker, port: &Rc<Port>, address: IpAddr, http: bool) -> Result<Permit, (Peer, Refusal)> {
+    let peer = Peer::without_identity(worker, address);
+    authorize::connection(worker, port, address, &peer).or_else(|refusal| {
+        let probes = authorize::probes(worker, port, address, &peer).filter(|_| http);
+        probes.ok_or((peer, refusal))
+    })
 }
 
 /// The handshake, and who the peer is by the newest credentials.
@@ -135,6 +153,12 @@ fn deny_bytes(worker: &Worker, port: &Port, peer: &Peer, conn: Conn, refusal: Re
     worker.cells.error(Direction::Inbound, Kind::PolicyDenied as usize);
     port.cells(worker, EdgeProtocol::Tcp, peer).denied();
     debug!(reason = refusal.word(), port = port.address.port(), "refused");
+    if let Some(mut record) = worker.observer.connection(Direction::Inbound, Wire::Tcp, &conn.stream) {
+        record.endpoint = Some(port.address);
+        record.client_identity = peer.identity().map(SpiffeId::to_shared);
+        record.failed(Kind::PolicyDenied, None);
+        worker.observer.finish(record);
+    }
     conn.stream.reset();
 }
 

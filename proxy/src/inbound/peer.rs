@@ -1,5 +1,6 @@
 //! Who is at the other end of an inbound connection: as far as it proved it, and as it is counted.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -40,6 +41,16 @@ impl Peer {
             Peer::Meshed(identity) => Security::Verified(identity.to_shared()),
             Peer::Node => Security::None(Arc::from(Security::NODE)),
             Peer::Unmeshed => Security::None(Arc::from("no_tls_from_remote")),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Meshed(identity) => identity.fmt(f),
+            Peer::Node => f.write_str("the node"),
+            Peer::Unmeshed => f.write_str("no identity"),
         }
     }
 }

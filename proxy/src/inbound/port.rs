@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use minimesh_api::model::{DefaultPolicy, Direction, EdgeKey, EdgeProtocol, PortPolicy, Protocol};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tracing::info;
 
 use super::peer::Peer;
 use crate::control::State;
@@ -30,6 +31,9 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// Idle connections kept to one address of the application.
 const IDLE_MAX: usize = 64;
+
+/// Between lines about what `audit` let in at one port.
+const AUDIT_LOG: Duration = Duration::from_secs(1);
 
 /// A port that nobody dials is forgotten.
 const FORGET: Duration = Duration::from_secs(600);
@@ -51,14 +55,23 @@ pub(crate) struct Port {
     known: Cell<Option<PortPolicy>>,
     idle: RefCell<Vec<(Conn, Instant)>>,
     counters: RefCell<Vec<Counters>>,
+    audited: Audited,
     used: Cell<Instant>,
 }
 
-/// Counters of a peer, by what it speaks and who it is.
+/// Counters of a peer, by what it speaks, who it is, and what let it in.
 struct Counters {
     protocol: EdgeProtocol,
     peer: Peer,
+    policy: DefaultPolicy,
     cells: Arc<EdgeCells>,
+}
+
+/// Connections that `audit` let in since that was last logged, and when it was.
+#[derive(Default)]
+struct Audited {
+    connections: Cell<u64>,
+    logged: Cell<Option<Instant>>,
 }
 
 impl Ports {
@@ -114,6 +127,7 @@ impl Port {
             known: Cell::new(None),
             idle: RefCell::default(),
             counters: RefCell::default(),
+            audited: Audited::default(),
             used: Cell::new(Instant::now()),
         })
     }
@@ -122,6 +136,23 @@ impl Port {
     pub(crate) fn policy(&self, worker: &Worker) -> DefaultPolicy {
         self.refresh();
         self.known.get().map_or(worker.default_policy, |known| known.policy)
+    }
+
+    /// `audit` let somebody in whom `deny` would not have.
+    pub(super) fn note_audited(&self, peer: &Peer, address: IpAddr) {
+        let Audited { connections, logged } = &self.audited;
+        connections.set(connections.get() + 1);
+        let now = Instant::now();
+        if logged.get().is_none_or(|logged| now - logged >= AUDIT_LOG) {
+            logged.set(Some(now));
+            let (port, connections) = (self.address.port(), connections.take());
+            info!(port, %peer, %address, connections, "let in by audit, would be refused by deny");
+        }
+    }
+
+    /// Whether something else than HTTP has no business here.
+    pub(crate) fn is_http_only(&self) -> bool {
+        matches!(self.protocol(), Protocol::Http1 | Protocol::Http2)
     }
 
     /// The protocol declared.
@@ -181,10 +212,14 @@ impl Port {
 
     /// Where a peer's traffic is counted.
     pub(crate) fn cells(&self, worker: &Worker, protocol: EdgeProtocol, peer: &Peer) -> Arc<EdgeCells> {
+        let policy = self.policy(worker);
         let mut counters = self.counters.borrow_mut();
-        if let Some(known) = counters.iter().find(|known| known.protocol == protocol && known.peer == *peer) {
+        let same = |known: &&Counters| known.protocol == protocol && known.peer == *peer && known.policy == policy;
+        if let Some(known) = counters.iter().find(same) {
             return Arc::clone(&known.cells);
         }
+        // of a policy that is no longer in force, and of nobody who is still connected
+        counters.retain(|known| known.policy == policy || Arc::strong_count(&known.cells) > 1);
         if counters.len() >= PEERS_MAX {
             counters.retain(|known| Arc::strong_count(&known.cells) > 1);
         }
@@ -196,9 +231,9 @@ impl Port {
             port: self.address.port(),
             security: peer.security(),
         };
-        let policy = Some(self.policy(worker).into());
-        let cells = worker.control.metrics().edge(key, EdgeLabels { target: Some(self.address), zone: None, policy });
-        counters.push(Counters { protocol, peer: peer.clone(), cells: Arc::clone(&cells) });
+        let labels = EdgeLabels { target: Some(self.address), zone: None, policy: Some(policy.into()) };
+        let cells = worker.control.metrics().edge(key, labels);
+        counters.push(Counters { protocol, peer: peer.clone(), policy, cells: Arc::clone(&cells) });
         cells
     }
 

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use minimesh_api::model::EdgeProtocol;
+use minimesh_api::model::{Direction, EdgeProtocol};
+use minimesh_identity::SpiffeId;
 use tokio::time::Instant;
 
 use super::authorize::Permit;
@@ -11,29 +12,60 @@ use super::count;
 use crate::http::h1::Conn;
 use crate::io::{RelayEnd, Watcher, relay};
 use crate::metrics::{CloseReason, EdgeCells};
+use crate::observe::{Moved, Record, Wire};
 use crate::worker::Worker;
 
 /// Carries an opaque connection to its end. The application is dialled at once: it may be the one that speaks first.
 pub(super) async fn forward(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: Option<Conn>) {
+    let mut record = observe(worker, &permit, &conn);
     let app = match app {
         Some(app) => app,
         None => match permit.port().dial(worker).await {
             Ok(app) => app,
             Err(error) => {
                 count(worker, &error);
+                if let Some(mut record) = record {
+                    record.failed(error.kind, None);
+                    worker.observer.finish(record);
+                }
                 return conn.stream.reset();
             }
         },
     };
+    if let Some(record) = &mut record {
+        record.waited = record.began.elapsed();
+    }
     let cells = permit.port().cells(worker, EdgeProtocol::Tcp, permit.peer());
-    tunnel(worker, &permit, &cells, conn, app).await;
+    if permit.is_audited(worker) {
+        cells.audited();
+    }
+    let moved = tunnel(worker, &permit, &cells, conn, app).await;
+    if let Some(mut record) = record {
+        record.closed(&moved);
+        worker.observer.finish(record);
+    }
+}
+
+/// Begins a record of the connection, where somebody wants to know.
+fn observe(worker: &Worker, permit: &Permit, conn: &Conn) -> Option<Box<Record>> {
+    let mut record = worker.observer.connection(Direction::Inbound, Wire::Tcp, &conn.stream)?;
+    record.endpoint = Some(permit.port().address);
+    record.client_identity = permit.peer().identity().map(SpiffeId::to_shared);
+    record.server_identity = worker.own_identity();
+    Some(record)
 }
 
 /// Both connections become one, until both directions ended or the permit is taken back.
-pub(super) async fn tunnel(worker: &Rc<Worker>, permit: &Permit, cells: &Arc<EdgeCells>, down: Conn, up: Conn) {
+pub(super) async fn tunnel(
+    worker: &Rc<Worker>,
+    permit: &Permit,
+    cells: &Arc<EdgeCells>,
+    down: Conn,
+    up: Conn,
+) -> Moved {
     let opened = Instant::now();
     cells.opened();
-    let watcher = Incoming { worker, permit, cells };
+    let watcher = Incoming { worker, permit, cells, moved: Moved::default() };
     let relayed = relay(down.stream, down.buffer, up.stream, up.buffer, &watcher).await;
     let reason = match (relayed.end, &relayed.error) {
         (RelayEnd::Complete, _) => CloseReason::Clean,
@@ -43,12 +75,14 @@ pub(super) async fn tunnel(worker: &Rc<Worker>, permit: &Permit, cells: &Arc<Edg
         (RelayEnd::Reset, None) => CloseReason::Reset,
     };
     cells.closed(reason, opened.elapsed());
+    watcher.moved.by(reason)
 }
 
 struct Incoming<'a> {
     worker: &'a Worker,
     permit: &'a Permit,
     cells: &'a Arc<EdgeCells>,
+    moved: Moved,
 }
 
 impl Watcher for Incoming<'_> {
@@ -59,9 +93,11 @@ impl Watcher for Incoming<'_> {
     fn sent(&self, bytes: usize) {
         self.worker.connections.note_activity();
         self.cells.read(bytes as u64);
+        self.moved.sent(bytes);
     }
 
     fn received(&self, bytes: usize) {
         self.cells.written(bytes as u64);
+        self.moved.received(bytes);
     }
 }

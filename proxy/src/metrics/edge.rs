@@ -62,6 +62,11 @@ impl EdgeCells {
         self.cells.denied.add(1);
     }
 
+    /// Inbound: a request, or an opaque connection, was let in by `audit` alone.
+    pub fn audited(&self) {
+        self.cells.audited.add(1);
+    }
+
     /// A response ended. `latency`: request head read → response ended; `added`: what the proxy itself took of it.
     pub fn response(&self, status: u16, class: Classification, latency: Duration, added: Duration) {
         if let Some(http) = &self.cells.http {
@@ -115,6 +120,7 @@ pub(super) struct SeriesKey {
 pub(super) struct Shard {
     requests: runtime::Counter,
     denied: runtime::Counter,
+    audited: runtime::Counter,
     opened: runtime::Counter,
     closed: Cells,
     read: runtime::Counter,
@@ -136,6 +142,7 @@ impl Shard {
         Shard {
             requests: runtime::Counter::new(),
             denied: runtime::Counter::new(),
+            audited: runtime::Counter::new(),
             opened: runtime::Counter::new(),
             closed: Cells::new(CloseReason::COUNT),
             read: runtime::Counter::new(),
@@ -152,6 +159,7 @@ impl Shard {
     pub(super) fn add_to(&self, totals: &mut EdgeTotals) {
         totals.requests += self.requests.value();
         totals.denied += self.denied.value();
+        totals.audited += self.audited.value();
         totals.opened += self.opened.value();
         self.closed.add_to(&mut totals.closed);
         totals.read += self.read.value();
@@ -170,6 +178,7 @@ impl Shard {
 pub(super) struct EdgeTotals {
     pub(super) requests: u64,
     pub(super) denied: u64,
+    pub(super) audited: u64,
     pub(super) opened: u64,
     /// By [`CloseReason`].
     pub(super) closed: Vec<u64>,
@@ -186,6 +195,7 @@ impl EdgeTotals {
     pub(super) fn add(&mut self, other: &EdgeTotals) {
         self.requests += other.requests;
         self.denied += other.denied;
+        self.audited += other.audited;
         self.opened += other.opened;
         add_each(&mut self.closed, &other.closed);
         self.read += other.read;

@@ -19,6 +19,7 @@ use super::Metrics;
 use super::cells::BoundedTotals;
 use super::edge::{EdgeTotals, LIFETIME_BOUNDS};
 use super::labels::{self, Labels};
+use super::observe::ObserveMetrics;
 use super::shard::{self, CONNECT_BOUNDS, WorkerTotals};
 use super::words::{
     Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, Refusal, ReportResult,
@@ -51,6 +52,7 @@ impl Collector for Exposition {
         errors(&mut out, &workers, self.0.error_codes)?;
         data_path(&mut out, &workers)?;
         added(&mut out, &edges)?;
+        observed(&mut out, &self.0.observe)?;
         control(&mut out, &self.0)?;
         process(&mut out, &self.0)
     }
@@ -66,6 +68,15 @@ struct Row {
 impl Row {
     fn is_http(&self) -> bool {
         self.protocol == EdgeProtocol::Http
+    }
+
+    /// The edge's labels with what let its traffic in, as Linkerd names its default policies.
+    fn authorized(&self) -> Labels {
+        let policy = self.labels.iter().find(|(name, _)| *name == "srv_name").map(|(_, policy)| Arc::clone(policy));
+        let authorization = policy.map(|policy| {
+            [("authz_group", Arc::from("")), ("authz_kind", Arc::from("default")), ("authz_name", policy)]
+        });
+        self.labels.iter().cloned().chain(authorization.into_iter().flatten()).collect()
     }
 
     /// The edge's labels with `peer`: the side of the proxy that the connection is on.
@@ -131,14 +142,21 @@ fn authorization(out: &mut Out<'_>, edges: &[Row]) -> fmt::Result {
         |protocol| edges.iter().filter(move |row| row.direction == Direction::Inbound && row.protocol == protocol);
     let http = || inbound(EdgeProtocol::Http);
     let tcp = || inbound(EdgeProtocol::Tcp);
-    let allowed = http().map(|row| (row.labels.clone(), row.totals.requests));
+    let allowed = http().map(|row| (row.authorized(), row.totals.requests));
     out.counters("inbound_http_authz_allow", "Requests that the policy let in", allowed)?;
     let denied = http().map(|row| (row.labels.clone(), row.totals.denied));
     out.counters("inbound_http_authz_deny", "Requests that the policy refused", denied)?;
-    let allowed = tcp().map(|row| (row.labels.clone(), row.totals.opened));
+    let allowed = tcp().map(|row| (row.authorized(), row.totals.opened));
     out.counters("inbound_tcp_authz_allow", "Connections that the policy let in", allowed)?;
     let denied = tcp().map(|row| (row.labels.clone(), row.totals.denied));
-    out.counters("inbound_tcp_authz_deny", "Connections that the policy refused", denied)
+    out.counters("inbound_tcp_authz_deny", "Connections that the policy refused", denied)?;
+    let ended = |row: &Row| row.totals.closed.get(CloseReason::Policy as usize).copied().unwrap_or_default();
+    let ended = tcp().map(|row| (row.labels.clone(), ended(row)));
+    out.counters("inbound_tcp_authz_terminate", "Connections that the policy ended", ended)?;
+    let audited = http().chain(tcp()).filter(|row| row.totals.audited > 0);
+    let audited = audited.map(|row| (row.labels.clone(), row.totals.audited));
+    let help = "Requests, and connections that carry something else, that audit let in and deny would have refused";
+    out.counters("minimesh_inbound_audited", help, audited)
 }
 
 fn errors(out: &mut Out<'_>, workers: &WorkerTotals, codes: &'static [&'static str]) -> fmt::Result {
@@ -206,6 +224,16 @@ fn added(out: &mut Out<'_>, edges: &[Row]) -> fmt::Result {
     };
     let help = "Time that the proxy itself added to a request, without connects and without waiting for the peer";
     out.distributions("minimesh_proxy_added_seconds", help, &Bounds::new(Unit::Seconds, &SECONDS), DIRECTIONS.map(of))
+}
+
+fn observed(out: &mut Out<'_>, observe: &ObserveMetrics) -> fmt::Result {
+    let lines = |name, help, lines, out: &mut Out<'_>| out.counters(name, help, [(none(), lines)]);
+    lines("minimesh_access_log_written", "Access log lines that stdout took", observe.log_written_lines(), out)?;
+    let dropped = observe.log_dropped_lines();
+    lines("minimesh_access_log_dropped", "Access log lines that stdout did not take in time, or at all", dropped, out)?;
+    let results = ["exported", "dropped", "failed"].into_iter().zip(observe.spans());
+    let spans = results.map(|(result, count)| (one("result", result), count));
+    out.counters("minimesh_spans", "Spans: exported, dropped for want of room, or not taken by the collector", spans)
 }
 
 fn control(out: &mut Out<'_>, metrics: &Metrics) -> fmt::Result {

@@ -13,11 +13,14 @@ const FAMILIES: &str = "\
 control_identity_cert_expiration_timestamp_seconds gauge
 control_identity_cert_refresh_timestamp_seconds gauge
 control_identity_cert_refreshes counter
-inbound_http_authz_allow counter client_id direction protocol srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
+inbound_http_authz_allow counter authz_group authz_kind authz_name client_id direction protocol srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
 inbound_http_authz_deny counter client_id direction protocol srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
 inbound_tcp_authz_allow counter direction no_tls_reason protocol target_addr target_ip target_port tls
 inbound_tcp_authz_deny counter direction no_tls_reason protocol target_addr target_ip target_port tls
+inbound_tcp_authz_terminate counter direction no_tls_reason protocol target_addr target_ip target_port tls
 minimesh_accepted_connections gauge
+minimesh_access_log_dropped counter
+minimesh_access_log_written counter
 minimesh_connect_seconds histogram direction le
 minimesh_connects counter direction result
 minimesh_detect counter direction result
@@ -36,11 +39,13 @@ minimesh_edges_dropped counter reason
 minimesh_errors counter direction error
 minimesh_handshakes counter direction kind
 minimesh_identity_failures counter reason
+minimesh_inbound_audited counter client_id direction protocol srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
 minimesh_inbound_refused counter reason
 minimesh_pool_wait_seconds histogram le
 minimesh_proxy_added_seconds histogram direction le
 minimesh_reports counter result
 minimesh_retries counter reason
+minimesh_spans counter result
 minimesh_workers gauge
 request counter authority client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone protocol server_id srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
 response counter authority classification client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone protocol server_id srv_group srv_kind srv_name srv_port status_code target_addr target_ip target_port tls
@@ -174,7 +179,7 @@ fn scrape(metrics: &Arc<Metrics>) -> String {
     text
 }
 
-/// Two outbound requests over one connection, one refused inbound request, one opaque inbound connection.
+/// Two outbound requests over one connection, one refused and one audited inbound request, one opaque inbound connection.
 fn traffic(metrics: &Metrics) -> Vec<Arc<EdgeCells>> {
     let labels = EdgeLabels { target: "10.42.0.9:8080".parse().ok(), zone: Some("a".into()), policy: None };
     let out = metrics.edge(outbound(), labels);
@@ -199,6 +204,7 @@ fn traffic(metrics: &Metrics) -> Vec<Arc<EdgeCells>> {
     into.opened();
     into.request();
     into.denied();
+    into.audited();
     into.response(403, Classification::Success, took.0, took.1);
     let plain =
         EdgeKey { protocol: EdgeProtocol::Tcp, security: Security::None("no_tls_from_remote".into()), ..inbound };

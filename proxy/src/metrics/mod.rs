@@ -11,6 +11,7 @@ mod expose;
 #[cfg(test)]
 mod golden;
 mod labels;
+mod observe;
 mod registry;
 mod shard;
 mod words;
@@ -21,6 +22,7 @@ use minimesh_api::model::{EdgeKey, EdgeReport};
 
 pub use control::ControlMetrics;
 pub use edge::{EdgeCells, EdgeLabels, Policy};
+pub use observe::ObserveMetrics;
 pub use shard::WorkerCells;
 pub use words::{
     Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, Refusal, ReportResult,
@@ -41,6 +43,7 @@ pub struct Metrics {
     #[allow(clippy::disallowed_types)]
     workers: std::sync::Mutex<Vec<Arc<WorkerCells>>>,
     control: ControlMetrics,
+    observe: Arc<ObserveMetrics>,
 }
 
 impl Metrics {
@@ -72,12 +75,18 @@ impl Metrics {
         &self.control
     }
 
+    /// Where the access log and traces count.
+    pub fn observe(&self) -> &Arc<ObserveMetrics> {
+        &self.observe
+    }
+
     fn with_edge_limit(error_codes: &'static [&'static str], limit: usize) -> Arc<Metrics> {
         Arc::new(Metrics {
             edges: Arc::new(Registry::new(limit)),
             error_codes,
             workers: Vec::new().into(),
             control: ControlMetrics::default(),
+            observe: Arc::default(),
         })
     }
 

@@ -1,32 +1,48 @@
 //! Where a request goes, decided before anything is done: route, rule, backend. The same for HTTP/1 and HTTP/2.
 //!
-//! Called once per request by `http` and `h2`, which then follow the [`Choice`]: what a filter changes travels in it as data.
+//! Called once per request by `http` and `h2`, which then follow the [`Decision`]: what a filter changes travels in it as data.
 //! Never reads or writes a connection.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use minimesh_api::model::BackendRef;
+use minimesh_api::model::{BackendRef, Scheme};
 use minimesh_balance::Outcome;
-use minimesh_route::{Filters, HeaderEdits, RequestView, Selection};
+use minimesh_route::{Field, Filters, HeaderEdits, RequestView, Rule, Selection};
 use tokio::time::Instant;
 
 use super::backend::{Backend, Tried};
 use super::endpoint::Endpoint;
 use super::target::Plan;
 use crate::error::{Error, Kind, Side};
+use crate::observe::{Record, Route};
 use crate::worker::Worker;
+
+/// What becomes of a request.
+pub(super) enum Decision<'p> {
+    /// The proxy answers, as a rule says.
+    Answer(Box<LocalAnswer>, &'p Rule),
+    Forward(Choice<'p>),
+}
+
+/// An answer that a route demands and no server gives: a redirect, or to a preflight. It has no body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LocalAnswer {
+    pub(super) status: u16,
+    pub(super) fields: Vec<Field>,
+}
 
 /// Where a request goes, and what is done to it on the way.
 pub(super) struct Choice<'p> {
     pub(super) backend: Source<'p>,
     pub(super) filters: &'p Filters,
+    /// How many bytes of the path the rule's match found as a prefix, for `filters.rewrite`.
+    pub(super) prefix: usize,
+    /// `filters.response` with what the request itself asks to be added, where it does.
+    response: Option<Box<HeaderEdits>>,
+    /// The rule that was selected, where there are routes.
+    pub(super) rule: Option<&'p Rule>,
     /// When the request's head was complete.
     pub(super) began: Instant,
-    /// Of the whole request.
-    pub(super) deadline: Option<Instant>,
-    /// Of one attempt.
-    attempt: Option<Duration>,
 }
 
 /// Who may be asked.
@@ -35,10 +51,7 @@ pub(super) enum Source<'p> {
     Service(&'p Rc<Backend>),
 }
 
-static NO_FILTERS: Filters = Filters {
-    request: HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() },
-    response: HeaderEdits { set: Vec::new(), add: Vec::new(), remove: Vec::new() },
-};
+static NO_FILTERS: Filters = Filters::NONE;
 
 /// Route, rule, backend. `request.headers` answers `host` with the authority, whatever the protocol calls it.
 pub(super) fn choose<'p>(
@@ -46,38 +59,88 @@ pub(super) fn choose<'p>(
     plan: &'p Plan,
     request: &RequestView<'_>,
     began: Instant,
-) -> Result<Choice<'p>, Error> {
-    let unrouted = |backend| Choice { backend, filters: &NO_FILTERS, began, deadline: None, attempt: None };
+) -> Result<Decision<'p>, Error> {
+    let unrouted = |backend| {
+        Decision::Forward(Choice { backend, filters: &NO_FILTERS, prefix: 0, response: None, rule: None, began })
+    };
     let service = match plan {
         Plan::Endpoint(endpoint) | Plan::Passthrough(endpoint) => return Ok(unrouted(Source::One(endpoint))),
         Plan::Service(service) if service.routes.is_empty() => return Ok(unrouted(Source::Service(&service.own))),
         Plan::Service(service) => service,
     };
-    let rule = match service.routes.select(request) {
+    let (rule, prefix) = match service.routes.select(request) {
         Selection::DefaultBackend => return Ok(unrouted(Source::Service(&service.own))),
         Selection::NoMatch => return Err(Error::new(Kind::NoRoute, Side::Internal)),
         Selection::Unsupported(_) => return Err(Error::new(Kind::UnsupportedByProxy, Side::Internal)),
-        Selection::Rule(rule) => rule,
+        Selection::Rule { rule, prefix } => (rule, prefix),
     };
+    let port = service.own.key.port;
+    if let Some(answer) = local_answer(&rule.filters, request, prefix, port) {
+        return Ok(Decision::Answer(answer, rule));
+    }
     let random = worker.random.borrow_mut().next_u64();
     let share = rule.pick_backend(random).ok_or(Error::new(Kind::NoBackend, Side::Internal))?;
     let (BackendRef::Service(_), Some(Some(backend))) = (&share.reference, service.backends.get(share.index)) else {
         return Err(Error::new(Kind::UnresolvedBackend, Side::Internal));
     };
-    Ok(Choice {
+    let filters = &share.filters;
+    if let Some(answer) = local_answer(filters, request, prefix, port) {
+        return Ok(Decision::Answer(answer, rule));
+    }
+    Ok(Decision::Forward(Choice {
         backend: Source::Service(backend),
-        filters: &share.filters,
+        filters,
+        prefix,
+        response: response_edits(filters, request),
+        rule: Some(rule),
         began,
-        deadline: rule.timeouts.request.map(|limit| began + limit),
-        attempt: rule.timeouts.backend_request,
-    })
+    }))
+}
+
+/// What filters answer themselves. `port`: the one that the client dialled; what it speaks to the proxy is plain HTTP.
+fn local_answer(filters: &Filters, request: &RequestView<'_>, prefix: usize, port: u16) -> Option<Box<LocalAnswer>> {
+    if let Some(cors) = filters.cors.as_ref().filter(|cors| cors.is_preflight(request)) {
+        return Some(Box::new(LocalAnswer { status: 204, fields: cors.preflight(request) }));
+    }
+    let redirect = filters.redirect.as_ref()?;
+    let location = redirect.location(request, prefix, Scheme::Http, port);
+    Some(Box::new(LocalAnswer { status: redirect.status, fields: vec![("location", location)] }))
+}
+
+fn response_edits(filters: &Filters, request: &RequestView<'_>) -> Option<Box<HeaderEdits>> {
+    let cors = filters.cors.as_ref()?;
+    let mut edits = Box::new(filters.response.clone());
+    for (name, value) in cors.actual(request) {
+        edits.append(name, &value);
+    }
+    Some(edits)
 }
 
 impl Choice<'_> {
+    /// What a record says of it.
+    pub(super) fn describe(&self, record: &mut Record) {
+        record.route = self.rule.map(Route::of);
+        record.backend = match self.backend {
+            Source::One(_) => None,
+            Source::Service(backend) => Some(backend.key.clone()),
+        };
+    }
+
+    /// What becomes of the response's head.
+    pub(super) fn response(&self) -> &HeaderEdits {
+        self.response.as_deref().unwrap_or(&self.filters.response)
+    }
+
+    /// When the whole request has to be over.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.rule.and_then(|rule| rule.timeouts.request).map(|limit| self.began + limit)
+    }
+
     /// When an attempt that begins now has to be over.
     pub(super) fn attempt_deadline(&self) -> Option<Instant> {
-        let attempt = self.attempt.map(|limit| Instant::now() + limit);
-        match (self.deadline, attempt) {
+        let limit = self.rule.and_then(|rule| rule.timeouts.backend_request);
+        let attempt = limit.map(|limit| Instant::now() + limit);
+        match (self.deadline(), attempt) {
             (Some(all), Some(one)) => Some(all.min(one)),
             (all, one) => all.or(one),
         }

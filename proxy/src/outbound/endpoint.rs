@@ -137,6 +137,14 @@ impl Endpoint {
         self.fresh.replace(false)
     }
 
+    /// Who it must prove to be.
+    pub(crate) fn identity(&self) -> Option<&SpiffeId> {
+        match &self.wire {
+            Wire::Mtls(identity) => Some(identity),
+            Wire::Plaintext(_) | Wire::Invalid => None,
+        }
+    }
+
     pub(crate) fn is_mesh(&self) -> bool {
         matches!(self.wire, Wire::Mtls(_))
     }

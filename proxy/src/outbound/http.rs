@@ -9,20 +9,23 @@ use std::time::Duration;
 use minimesh_api::model::Direction;
 use minimesh_balance::Outcome;
 use minimesh_identity::Alpn;
-use minimesh_route::RequestView;
+use minimesh_route::{RequestView, Rule};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use super::backend::Tried;
-use super::choose::{Choice, Load, choose};
+use super::choose::{Choice, Decision, Load, LocalAnswer, choose};
 use super::endpoint::{Endpoint, Upstream};
 use super::target::{Plan, Target};
 use super::{count, tcp};
 use crate::error::{Answer, Error, Kind, Retry, Side, render};
-use crate::http::h1::{Alarm, Body, Conn, Guard, HeadError, Lines, Method, RequestHead};
+use crate::http::h1::{
+    Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead, parse_request, rewrite_head,
+};
 use crate::http::{Failed, Forwarded, Next, Passage, forward, linger, next_request};
 use crate::io::Buffer;
 use crate::metrics::{Classification, CloseReason, EdgeCells, RetryReason};
+use crate::observe::{Record, Route, Wire, address_of};
 use crate::worker::Worker;
 
 /// A connection of the application that carries HTTP/1.
@@ -31,6 +34,8 @@ struct Client<'a> {
     target: &'a Target,
     conn: Conn,
     alarm: Alarm,
+    /// What is to be said of the present request, where somebody wants to know.
+    record: Option<Box<Record>>,
 }
 
 /// What follows a request.
@@ -47,9 +52,9 @@ enum After {
 
 /// Serves one connection of the application.
 pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
-    let mut client = Client { worker, target, conn, alarm: Alarm::default() };
+    let mut client = Client { worker, target, conn, alarm: Alarm::default(), record: None };
     loop {
-        let head = match next_request(&mut client.conn, worker.head_limit, || worker.closing.get()).await {
+        let mut head = match next_request(&mut client.conn, worker.head_limit, || worker.closing.get()).await {
             Next::Request(head) => head,
             Next::End | Next::Idle => return,
             Next::Refused(error) => {
@@ -58,39 +63,69 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
                     HeadError::Malformed(_) => Kind::BadRequest,
                 };
                 count(worker, &because(kind, error));
+                worker.observer.refused(Direction::Outbound, Wire::Http11, &client.conn.stream, kind);
                 return Box::pin(answer_and_close(worker, client.conn, kind)).await;
             }
         };
         worker.connections.note_activity();
-        match client.handle(&head).await {
+        match client.handle(&mut head).await {
             After::Next => client.conn.buffer.release(),
             After::Linger => return Box::pin(linger(client.conn)).await,
             After::Reset => return client.conn.stream.reset(),
-            After::Tunnel(upstream) => return Box::pin(tcp::tunnel(worker, client.conn, upstream)).await,
+            After::Tunnel(upstream) => {
+                Box::pin(tcp::tunnel(worker, client.conn, upstream)).await;
+                return;
+            }
         }
     }
 }
 
 impl Client<'_> {
     /// The life of one outbound request.
-    async fn handle(&mut self, head: &RequestHead) -> After {
+    async fn handle(&mut self, head: &mut RequestHead) -> After {
         let began = Instant::now();
-        match self.run(head, began).await {
+        if self.worker.observer.is_on() {
+            self.observe(head);
+        }
+        let after = match self.run(head, began).await {
             Ok(after) => after,
             Err(failed) => Box::pin(self.refuse(head, failed)).await,
+        };
+        if let Some(record) = self.record.take() {
+            self.worker.observer.finish(record);
+        }
+        after
+    }
+
+    /// Begins a record of the request.
+    fn observe(&mut self, head: &RequestHead) {
+        let lines = Lines::new(&self.conn.buffer.bytes()[..head.len]);
+        let view = view(head, self.conn.buffer.bytes(), &lines);
+        let client = address_of(&self.conn.stream);
+        self.record = self.worker.observer.request(Direction::Outbound, Wire::of_minor(head.minor), client, &view);
+        if let Some(record) = &mut self.record {
+            record.client_identity = self.worker.own_identity();
         }
     }
 
-    async fn run(&mut self, head: &RequestHead, began: Instant) -> Result<After, Failed> {
+    async fn run(&mut self, head: &mut RequestHead, began: Instant) -> Result<After, Failed> {
         let worker = self.worker;
         let plan = self.target.plan(worker).await.map_err(Failed::untouched)?;
-        let choice = {
+        let decision = {
             let bytes = self.conn.buffer.bytes();
-            let (path, query) = head.path_and_query(bytes);
             let lines = Lines::new(&bytes[..head.len]);
-            let request = RequestView { method: head.method_name(bytes), path, query, headers: &lines };
-            choose(worker, &plan, &request, began).map_err(Failed::untouched)?
+            choose(worker, &plan, &view(head, bytes, &lines), began).map_err(Failed::untouched)?
         };
+        let choice = match decision {
+            Decision::Answer(answer, rule) => return Ok(Box::pin(self.answer(head, *answer, rule)).await),
+            Decision::Forward(choice) => choice,
+        };
+        if let Some(record) = &mut self.record {
+            choice.describe(record);
+        }
+        if !choice.filters.rewrite.is_none() {
+            *head = self.rewrite(head, &choice).map_err(Failed::untouched)?;
+        }
         let mut tried = Tried::default();
         loop {
             let endpoint = choice.backend.pick(worker, &tried).await.map_err(Failed::untouched)?;
@@ -103,9 +138,12 @@ impl Client<'_> {
             let exclude = (!unread).then_some(endpoint.address);
             let elsewhere = unread || choice.backend.has_other(worker, &endpoint);
             let may = failed.repeatable && failed.answered.is_none() && failed.error.retry == Retry::OtherEndpoint;
-            let in_time = choice.deadline.is_none_or(|deadline| Instant::now() < deadline);
+            let in_time = choice.deadline().is_none_or(|deadline| Instant::now() < deadline);
             if !may || !elsewhere || !in_time || !tried.again(exclude) {
                 return Err(failed);
+            }
+            if let Some(record) = &mut self.record {
+                record.retries += 1;
             }
             worker.cells.retry(if unread { RetryReason::CloseNotify } else { tcp::reason(&failed.error) });
         }
@@ -121,6 +159,10 @@ impl Client<'_> {
     ) -> Result<After, Failed> {
         let (worker, began) = (self.worker, choice.began);
         let mut load = Load::new(endpoint);
+        if let Some(record) = &mut self.record {
+            record.endpoint = Some(endpoint.address);
+            record.server_identity = endpoint.identity().map(|identity| identity.to_shared());
+        }
         let deadline = choice.attempt_deadline();
         // what earlier attempts took is no time of ours either
         let mut waited = if first { Duration::ZERO } else { load.began - began };
@@ -135,7 +177,7 @@ impl Client<'_> {
         };
         let passage = Passage {
             request: &choice.filters.request,
-            response: &choice.filters.response,
+            response: choice.response(),
             client_id: &[],
             mesh: endpoint.is_mesh(),
             peer: false,
@@ -145,12 +187,18 @@ impl Client<'_> {
             waited,
         };
         load.began = Instant::now();
+        if let Some(record) = &mut self.record {
+            record.waited = waited;
+        }
         self.alarm.set(deadline);
-        let guard = Guard { stopped: &worker.stopped, alarm: &mut self.alarm };
+        let guard = Guard { ended: &|| worker.stopped.get().then_some(Failure::Stopped), alarm: &mut self.alarm };
         match forward(&mut self.conn, &mut upstream.conn, head, &passage, guard).await {
             Ok(forwarded) => {
                 load.outcome = outcome(forwarded.status);
                 record(endpoint.http_cells(worker), &forwarded, began);
+                if let Some(record) = &mut self.record {
+                    record.answered(&forwarded);
+                }
                 Ok(finish(endpoint, upstream, &forwarded))
             }
             Err(failed) => {
@@ -176,22 +224,19 @@ impl Client<'_> {
     /// Tells the client what went wrong.
     async fn refuse(&mut self, head: &RequestHead, failed: Failed) -> After {
         count(self.worker, &failed.error);
+        if let Some(record) = &mut self.record {
+            record.failed(failed.error.kind, failed.answered);
+        }
         if failed.cut {
             return After::Linger;
         }
         if failed.answered.is_some() || failed.error.kind == Kind::ClientClosed {
             return After::Reset;
         }
-        // The connection can go on where the whole request is still here to be thrown away.
-        let mut body = Body::new(head.framing);
-        let taken = body.take(&self.conn.buffer.bytes()[head.len.min(self.conn.buffer.len())..]);
-        let rest = match taken {
-            Ok(taken) if failed.repeatable && body.is_done() && head.keep_alive && head.minor == 1 => {
-                Some(head.len + taken)
-            }
-            _ => None,
-        };
-        self.count_unsent(&failed.error);
+        let rest = self.whole_request(head).filter(|_| failed.repeatable);
+        if failed.error.kind.row().status >= 500 {
+            self.count_unsent(failed.error.kind.row().status);
+        }
         let mut out = Buffer::default();
         let answer = Answer {
             head: if failed.repeatable { &self.conn.buffer.bytes()[..head.len] } else { &[] },
@@ -201,7 +246,25 @@ impl Client<'_> {
             not_delivered: false,
         };
         render(failed.error.kind, answer, &mut out);
-        let sent = self.conn.stream.send(out.bytes()).await;
+        self.send_answer(&out, rest).await
+    }
+
+    /// Gives the answer that the route demands.
+    async fn answer(&mut self, head: &RequestHead, answer: LocalAnswer, rule: &Rule) -> After {
+        let rest = self.whole_request(head);
+        self.count_unsent(answer.status);
+        let mut out = Buffer::default();
+        render_local(&answer, rest.is_none(), &mut out);
+        if let Some(record) = &mut self.record {
+            record.route = Some(Route::of(rule));
+            record.status = Some(answer.status);
+            record.response_bytes = out.len() as u64;
+        }
+        self.send_answer(&out, rest).await
+    }
+
+    async fn send_answer(&mut self, answer: &Buffer, rest: Option<usize>) -> After {
+        let sent = self.conn.stream.send(answer.bytes()).await;
         match (sent, rest) {
             (Ok(()), Some(rest)) => {
                 self.conn.buffer.consume(rest);
@@ -211,16 +274,45 @@ impl Client<'_> {
         }
     }
 
-    /// A failure with a Service but no endpoint to count it at.
-    fn count_unsent(&self, error: &Error) {
-        if let (Some(plan), true) = (self.target.known_plan(), error.kind.row().status >= 500)
-            && let Plan::Service(service) = &*plan
-        {
-            let cells = service.own.unsent_cells(self.worker);
-            cells.request();
-            cells.response(error.kind.row().status, Classification::Failure, Default::default(), Default::default());
+    /// Length of the request where all of it is here, to be thrown away, so that the connection can go on after an answer.
+    fn whole_request(&self, head: &RequestHead) -> Option<usize> {
+        let mut body = Body::new(head.framing);
+        let taken = body.take(&self.conn.buffer.bytes()[head.len.min(self.conn.buffer.len())..]).ok()?;
+        let goes_on = body.is_done() && head.keep_alive && head.minor == 1 && !self.worker.closing.get();
+        goes_on.then_some(head.len + taken)
+    }
+
+    /// The request's URL as the route rewrites it, in the client's buffer: nothing after this sees the old one.
+    fn rewrite(&mut self, head: &RequestHead, choice: &Choice<'_>) -> Result<RequestHead, Error> {
+        let bytes = self.conn.buffer.bytes();
+        let written = rewrite_head(bytes, head, &choice.filters.rewrite, choice.prefix);
+        let mut rewritten = Buffer::default();
+        rewritten.put(&written);
+        rewritten.put(&bytes[head.len..]);
+        self.conn.buffer = rewritten;
+        match parse_request(&written, usize::MAX) {
+            Ok(Some(head)) => Ok(head),
+            _ => Err(Error::new(Kind::Internal, Side::Internal).because("a rewritten request is malformed")),
         }
     }
+
+    /// An answer with a Service but no endpoint to count it at.
+    fn count_unsent(&self, status: u16) {
+        if let Some(plan) = self.target.known_plan()
+            && let Plan::Service(service) = &*plan
+        {
+            let class = if status >= 500 { Classification::Failure } else { Classification::Success };
+            let cells = service.own.unsent_cells(self.worker);
+            cells.request();
+            cells.response(status, class, Default::default(), Default::default());
+        }
+    }
+}
+
+/// A request as routes and records see it.
+fn view<'a>(head: &RequestHead, bytes: &'a [u8], lines: &'a Lines<'a>) -> RequestView<'a> {
+    let (path, query) = head.path_and_query(bytes);
+    RequestView { method: head.method_name(bytes), path, query, headers: lines }
 }
 
 /// A new connection for a request; the wait is counted apart from the time that the proxy takes itself.
@@ -262,6 +354,29 @@ fn record(cells: &Arc<EdgeCells>, forwarded: &Forwarded, began: Instant) {
 
 fn outcome(status: u16) -> Outcome {
     if status >= 500 { Outcome::Failure } else { Outcome::Success }
+}
+
+/// Writes an answer that a route demands.
+fn render_local(answer: &LocalAnswer, close: bool, out: &mut Buffer) {
+    let reason = match answer.status {
+        204 => "No Content",
+        301 => "Moved Permanently",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        _ => "Found",
+    };
+    out.put(format!("HTTP/1.1 {} {reason}\r\n", answer.status).as_bytes());
+    for (name, value) in &answer.fields {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            out.put(part);
+        }
+    }
+    if answer.status != 204 {
+        // a response to which no length is said would end with the connection
+        out.put(b"content-length: 0\r\n");
+    }
+    out.put(if close { b"connection: close\r\n\r\n" } else { b"\r\n" });
 }
 
 /// Answers a request that cannot be served, on a connection that cannot go on.

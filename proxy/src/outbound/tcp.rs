@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use minimesh_api::model::Direction;
 use minimesh_balance::Outcome;
-use minimesh_identity::Alpn;
+use minimesh_identity::{Alpn, SpiffeId};
 use tokio::time::Instant;
 
 use super::backend::Tried;
@@ -15,6 +16,7 @@ use crate::error::{Error, Kind, Retry};
 use crate::http::h1::Conn;
 use crate::io::{RelayEnd, Watcher, relay};
 use crate::metrics::{CloseReason, EdgeCells, RetryReason};
+use crate::observe::{Moved, Record, Wire};
 use crate::worker::Worker;
 
 /// A connection to an endpoint that carries, or is to carry, an opaque connection.
@@ -38,25 +40,49 @@ impl Drop for Load {
 
 /// Carries an opaque connection to its end.
 pub(super) async fn forward(worker: &Rc<Worker>, plan: &Rc<Plan>, conn: Conn, early: Option<Carried>) {
+    let mut record = observe(worker, plan, &conn);
     let carried = match early {
         Some(carried) => carried,
         None => match connect(worker, plan, Alpn::Raw, Tried::default()).await {
             Ok(carried) => carried,
             Err(error) => {
                 count(worker, &error);
+                if let Some(mut record) = record {
+                    record.failed(error.kind, None);
+                    worker.observer.finish(record);
+                }
                 return conn.stream.reset();
             }
         },
     };
     let Carried { upstream, load } = carried;
-    tunnel(worker, conn, upstream).await;
+    if let Some(record) = &mut record {
+        record.endpoint = Some(load.endpoint.address);
+        record.server_identity = load.endpoint.identity().map(SpiffeId::to_shared);
+        record.waited = record.began.elapsed();
+    }
+    let moved = tunnel(worker, conn, upstream).await;
     drop(load);
+    if let Some(mut record) = record {
+        record.closed(&moved);
+        worker.observer.finish(record);
+    }
+}
+
+/// Begins a record of the connection, where somebody wants to know.
+fn observe(worker: &Worker, plan: &Plan, conn: &Conn) -> Option<Box<Record>> {
+    let mut record = worker.observer.connection(Direction::Outbound, Wire::Tcp, &conn.stream)?;
+    record.client_identity = worker.own_identity();
+    if let Plan::Service(service) = plan {
+        record.backend = Some(service.own.key.clone());
+    }
+    Some(record)
 }
 
 /// Both connections become one, until both directions ended.
-pub(super) async fn tunnel(worker: &Rc<Worker>, down: Conn, mut upstream: Upstream) {
+pub(super) async fn tunnel(worker: &Rc<Worker>, down: Conn, mut upstream: Upstream) -> Moved {
     let up = upstream.take();
-    let watcher = Outgoing { worker, cells: upstream.cells() };
+    let watcher = Outgoing { worker, cells: upstream.cells(), moved: Moved::default() };
     let relayed = relay(down.stream, down.buffer, up.stream, up.buffer, &watcher).await;
     let reason = match (relayed.end, &relayed.error) {
         (RelayEnd::Complete, _) => CloseReason::Clean,
@@ -64,7 +90,9 @@ pub(super) async fn tunnel(worker: &Rc<Worker>, down: Conn, mut upstream: Upstre
         (RelayEnd::Reset, Some(error)) => CloseReason::of(error),
         (RelayEnd::Reset, None) => CloseReason::Reset,
     };
+    let moved = watcher.moved.by(reason);
     upstream.ended_by(reason);
+    moved
 }
 
 /// Opens a connection for a target; what was not delivered is tried on another endpoint.
@@ -105,6 +133,7 @@ pub(super) fn reason(error: &Error) -> RetryReason {
 struct Outgoing<'a> {
     worker: &'a Worker,
     cells: &'a Arc<EdgeCells>,
+    moved: Moved,
 }
 
 impl Watcher for Outgoing<'_> {
@@ -115,9 +144,11 @@ impl Watcher for Outgoing<'_> {
     fn sent(&self, bytes: usize) {
         self.worker.connections.note_activity();
         self.cells.written(bytes as u64);
+        self.moved.sent(bytes);
     }
 
     fn received(&self, bytes: usize) {
         self.cells.read(bytes as u64);
+        self.moved.received(bytes);
     }
 }

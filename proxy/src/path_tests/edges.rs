@@ -151,6 +151,7 @@ fn two_workers_share_the_connections() {
                 default_policy: policy,
                 head_limit: 64 * 1024,
                 origin: Origin::Fixed { outbound: address, inbound: address },
+                observe: Observe::default(),
             };
             crate::worker::spawn(config).expect("thread")
         })

@@ -7,9 +7,12 @@ mod chaos;
 mod edges;
 mod endings;
 mod http;
+mod identity;
+mod observe;
 mod opaque;
 mod policy;
 mod retry;
+mod routes;
 mod transparent;
 mod uploads;
 
@@ -21,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minimesh_api::model::{
-    BackendKey, DefaultPolicy, Direction, EdgeReport, Endpoint, EndpointState, Endpoints, HttpRoute, PlaintextReason,
-    PortPolicy, Protocol, Transport, Workload,
+    BackendKey, DefaultPolicy, Direction, EdgeReport, Endpoint, EndpointState, Endpoints, HttpProbe, HttpRoute,
+    PlaintextReason, PortPolicy, Protocol, Transport, Workload,
 };
 use minimesh_identity::authority::Authority;
 use minimesh_identity::{Credentials, Leaf, PrivateKey, SpiffeId, TicketKeys};
@@ -35,6 +38,7 @@ use crate::control::{ControlHandle, FakeControl, TargetSnapshot};
 use crate::error::CODES;
 use crate::metrics::Metrics;
 use crate::net::Origin;
+use crate::observe::Observe;
 use crate::worker::{OwnPorts, WorkerConfig, crew, run};
 
 const DOMAIN: &str = "cluster.local";
@@ -54,6 +58,7 @@ struct Mesh {
     tickets: TicketKeys,
     client: Proxy,
     generation: Cell<u64>,
+    observe: Observe,
 }
 
 /// An inbound proxy in front of an application.
@@ -68,12 +73,18 @@ fn id(account: &str) -> SpiffeId {
 
 impl Mesh {
     fn new() -> Mesh {
+        Mesh::observed(Observe::default())
+    }
+
+    /// Every proxy records as `observe` says.
+    fn observed(observe: Observe) -> Mesh {
         let authority = Authority::create(DOMAIN).expect("authority");
         let tickets = TicketKeys::new().expect("keys");
         let origin =
             Origin::Fixed { outbound: SERVICE.parse().expect("address"), inbound: SERVICE.parse().expect("address") };
-        let client = Proxy::start(Direction::Outbound, origin, id("front-end"), DefaultPolicy::AllUnauthenticated);
-        let mesh = Mesh { authority, tickets, client, generation: Cell::new(0) };
+        let policy = DefaultPolicy::AllUnauthenticated;
+        let client = Proxy::start(Direction::Outbound, origin, id("front-end"), policy, &observe);
+        let mesh = Mesh { authority, tickets, client, generation: Cell::new(0), observe };
         mesh.certify(&mesh.client);
         mesh
     }
@@ -99,7 +110,7 @@ impl Mesh {
 
     fn server_with(&self, account: &str, app: SocketAddr, policy: DefaultPolicy) -> Server {
         let origin = Origin::Fixed { outbound: app, inbound: app };
-        let proxy = Proxy::start(Direction::Inbound, origin, id(account), policy);
+        let proxy = Proxy::start(Direction::Inbound, origin, id(account), policy, &self.observe);
         proxy.control.port(app.port(), PortPolicy { protocol: Protocol::Detect, policy });
         self.certify(&proxy);
         Server { proxy, app }
@@ -135,8 +146,15 @@ fn key() -> BackendKey {
 }
 
 impl Proxy {
-    fn start(direction: Direction, origin: Origin, identity: SpiffeId, policy: DefaultPolicy) -> Proxy {
-        let (proxy, config) = Proxy::prepare(direction, origin, identity, policy);
+    fn start(
+        direction: Direction,
+        origin: Origin,
+        identity: SpiffeId,
+        policy: DefaultPolicy,
+        observe: &Observe,
+    ) -> Proxy {
+        let (proxy, mut config) = Proxy::prepare(direction, origin, identity, policy);
+        config.observe = observe.clone();
         tokio::task::spawn_local(run(config));
         proxy
     }
@@ -170,6 +188,7 @@ impl Proxy {
             default_policy: policy,
             head_limit: 64 * 1024,
             origin,
+            observe: Observe::default(),
         };
         let proxy = Proxy { address, control, metrics, drain: Some(trigger), identity };
         (proxy, config)
@@ -329,6 +348,11 @@ impl Client {
         let mut sink = Vec::new();
         self.tcp.read_to_end(&mut sink).await.is_err()
     }
+}
+
+/// A connection of a peer without a proxy.
+async fn direct(server: &Server) -> Client {
+    Client { tcp: TcpStream::connect(server.proxy.address).await.expect("inbound listener"), left: Vec::new() }
 }
 
 /// A mesh with one echo server behind the Service.

@@ -100,7 +100,8 @@ async fn an_address_outside_the_cluster_is_passed_through() {
     let mesh = Mesh::new();
     let address = greeter().await;
     let origin = Origin::Fixed { outbound: address, inbound: address };
-    let proxy = Proxy::start(Direction::Outbound, origin, id("front-end"), DefaultPolicy::AllUnauthenticated);
+    let policy = DefaultPolicy::AllUnauthenticated;
+    let proxy = Proxy::start(Direction::Outbound, origin, id("front-end"), policy, &mesh.observe);
     let tcp = TcpStream::connect(proxy.address).await.expect("listener");
     let mut client = Client { tcp, left: Vec::new() };
     assert_eq!(client.exactly(11).await.as_deref(), Some(&b"220 hello\r\n"[..]));

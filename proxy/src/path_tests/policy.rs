@@ -1,12 +1,9 @@
-//! Who is let in, and what those who are not get.
+//! Who is let in by which policy, and what those who are not get.
 
-use minimesh_api::model::Security;
+use prometheus_client::registry::Registry;
 
 use super::*;
-
-async fn direct(server: &Server) -> Client {
-    Client { tcp: TcpStream::connect(server.proxy.address).await.expect("inbound listener"), left: Vec::new() }
-}
+use crate::metrics::Exposition;
 
 #[tokio::test(flavor = "local")]
 async fn a_strict_port_refuses_plaintext_and_serves_the_mesh() {
@@ -31,101 +28,216 @@ async fn a_permissive_port_serves_plaintext_without_an_identity() {
     assert!(response.starts_with("HTTP/1.1 200 ") && !response.contains("l5d-client-id"), "{response}");
 }
 
-#[tokio::test(flavor = "local")]
-async fn a_port_that_turns_strict_closes_open_plaintext() {
-    let mesh = Mesh::new();
-    let echo = app(|mut peer| async move {
-        while let Some(byte) = peer.exactly(1).await {
-            peer.send(&byte).await;
-        }
-    })
-    .await;
-    let server = mesh.server("catalogue", echo);
-    let mut client = direct(&server).await;
-    client.send(b"\0").await;
-    assert_eq!(client.exactly(1).await.as_deref(), Some(&b"\0"[..]));
-    let strict = PortPolicy { protocol: Protocol::Detect, policy: DefaultPolicy::AllAuthenticated };
-    server.proxy.control.port(server.app.port(), strict);
-    assert!(client.is_reset().await);
-}
-
-#[tokio::test(flavor = "local")]
-async fn the_wrong_identity_gets_nothing() {
-    let (mesh, server) = one_server().await;
-    mesh.endpoints(vec![server.endpoint_as(&id("payment"))]);
-    let response = mesh.connect().await.get().await;
-    assert!(response.contains("minimesh-error: tls_identity_mismatch"), "{response}");
-    assert!(response.starts_with("HTTP/1.1 502 "), "{response}");
-    assert!(server.proxy.metrics.reports().iter().all(|report| report.requests == 0));
-}
-
-#[tokio::test(flavor = "local")]
-async fn a_client_of_a_foreign_authority_is_refused_by_the_server() {
-    let (mesh, _server) = one_server().await;
-    let foreign = Authority::create(DOMAIN).expect("authority");
-    mesh.client.control.credentials(mesh.credentials(&foreign, &mesh.client.identity, Duration::from_secs(60)));
-    let response = mesh.connect().await.get().await;
-    assert!(response.contains("minimesh-error: tls_unknown_issuer"), "{response}");
-}
-
-#[tokio::test(flavor = "local")]
-async fn a_meshed_endpoint_without_tls_gets_nothing() {
-    let mesh = Mesh::new();
+/// An application that answers bytes with the same bytes, and counts its connections.
+async fn bytes() -> (SocketAddr, Rc<Cell<usize>>) {
     let (seen, count) = counter();
     let app = app(move |mut peer| {
-        let seen = Rc::clone(&seen);
+        seen.set(seen.get() + 1);
         async move {
-            if let Some(hello) = peer.exactly(1).await {
-                assert_eq!(hello, [0x16], "a ClientHello and nothing else");
-                seen.set(seen.get() + 1);
+            while let Some(byte) = peer.exactly(1).await {
+                peer.send(&byte).await;
             }
         }
     })
     .await;
-    let endpoint = endpoint(app, Transport::MutualTls { identity: id("catalogue").as_str().into() });
-    mesh.service(Protocol::Detect, vec![endpoint]);
-    assert!(mesh.connect().await.get().await.contains("minimesh-error: tls_handshake_failed"));
-    assert!(count.get() > 0);
+    (app, count)
 }
 
-/// Who came, as every edge that carried something names it.
-fn peers(metrics: &Metrics) -> Vec<String> {
-    let reports = metrics.reports().into_iter().filter(|report| report.tcp_opened > 0);
-    reports
-        .map(|report| match report.key.security {
-            Security::None(reason) => reason.to_string(),
-            Security::Verified(identity) => identity.to_string(),
-        })
-        .collect()
+fn set(server: &Server, policy: DefaultPolicy) {
+    server.proxy.control.port(server.app.port(), PortPolicy { protocol: Protocol::Detect, policy });
+}
+
+/// Clients of the tests, which come from loopback, are inside or outside the cluster's networks.
+fn networks(server: &Server, inside: bool) {
+    let network = if inside { "127.0.0.0/8" } else { "10.0.0.0/8" };
+    let cluster_networks = vec![network.parse().expect("network")];
+    server.proxy.control.workload(Workload { cluster_networks, ..server.proxy.own() });
+}
+
+/// Whether HTTP is let in; if not, it must be told.
+async fn http(mut client: Client) -> bool {
+    let response = client.get().await;
+    let refused = response.starts_with("HTTP/1.1 403 ") && response.contains("minimesh-error: policy_denied");
+    assert!(refused || response.starts_with("HTTP/1.1 200 "), "{response}");
+    !refused
+}
+
+/// Whether bytes are let in; if not, an RST must say so.
+async fn raw(mut client: Client) -> bool {
+    client.send(b"\0").await;
+    let echoed = client.exactly(1).await.is_some();
+    assert!(echoed || client.tcp.read_u8().await.is_err());
+    echoed
 }
 
 #[tokio::test(flavor = "local")]
-async fn plaintext_from_the_nodes_address_is_the_nodes_and_a_strangers_from_elsewhere() {
+async fn the_six_policies_for_every_client_and_protocol() {
+    use DefaultPolicy::*;
+    // meshed, meshed from outside the cluster, without identity, without identity from outside
+    for (policy, expected) in [
+        (AllAuthenticated, [true, true, false, false]),
+        (AllUnauthenticated, [true, true, true, true]),
+        (Audit, [true, true, true, true]),
+        (ClusterAuthenticated, [true, false, false, false]),
+        (ClusterUnauthenticated, [true, false, true, false]),
+        (Deny, [false, false, false, false]),
+    ] {
+        let mesh = Mesh::new();
+        let server = mesh.server_with("catalogue", echo().await, policy);
+        let (app, dialled) = bytes().await;
+        let opaque = mesh.server_with("catalogue", app, policy);
+        let mut found = Vec::new();
+        for (meshed, inside) in [(true, true), (true, false), (false, true), (false, false)] {
+            networks(&server, inside);
+            networks(&opaque, inside);
+            mesh.service(Protocol::Http1, vec![server.endpoint()]);
+            let by_http = http(if meshed { mesh.connect().await } else { direct(&server).await }).await;
+            mesh.service(Protocol::Opaque, vec![opaque.endpoint()]);
+            let before = dialled.get();
+            let by_bytes = raw(if meshed { mesh.connect().await } else { direct(&opaque).await }).await;
+            assert_eq!(by_http, by_bytes, "{policy:?} {meshed} {inside}");
+            assert_eq!(
+                by_bytes,
+                dialled.get() > before,
+                "{policy:?}: the application is dialled only for who is let in"
+            );
+            found.push(by_http);
+        }
+        assert_eq!(found, expected, "{policy:?}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_port_that_turns_strict_closes_open_plaintext() {
     let mesh = Mesh::new();
-    let server = mesh.server("catalogue", echo().await);
-    direct(&server).await.get().await;
-    assert_eq!(peers(&server.proxy.metrics), ["no_tls_from_remote"]);
-
-    let server = mesh.server("catalogue", echo().await);
-    server.proxy.on_this_node();
-    direct(&server).await.get().await;
-    mesh.service(Protocol::Detect, vec![server.endpoint()]);
-    mesh.connect().await.get().await;
-    let identity = id("front-end").to_string();
-    assert_eq!(peers(&server.proxy.metrics), ["node", &identity], "a proven identity says more than an address");
+    let server = mesh.server("catalogue", bytes().await.0);
+    let mut opaque = direct(&server).await;
+    opaque.send(b"\0").await;
+    assert_eq!(opaque.exactly(1).await.as_deref(), Some(&b"\0"[..]));
+    // an answer that never ends, and a connection that waits for its next request
+    let endless = mesh.server("catalogue", canned(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").await);
+    let mut streaming = direct(&endless).await;
+    streaming.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(streaming.head().await.is_some());
+    let served = mesh.server("catalogue", echo().await);
+    let mut idle = direct(&served).await;
+    idle.get().await;
+    for server in [&server, &endless, &served] {
+        set(server, DefaultPolicy::AllAuthenticated);
+    }
+    assert!(opaque.is_reset().await);
+    assert!(streaming.is_reset().await);
+    assert_eq!(idle.rest().await, b"");
+    let text = scrape(&server.proxy.metrics);
+    assert!(
+        text.lines().any(|line| line.starts_with("inbound_tcp_authz_terminate_total{") && line.ends_with(" 1")),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "local")]
-async fn nobody_passes_for_the_node_before_it_is_known_where_that_is() {
-    let app = echo().await;
-    let origin = Origin::Fixed { outbound: app, inbound: app };
-    let (proxy, mut config) = Proxy::prepare(Direction::Inbound, origin, id("a"), DefaultPolicy::AllUnauthenticated);
-    let (control, ends) = ControlHandle::new(Arc::clone(&proxy.metrics), Arc::from([]));
-    // nothing will ever come, and nobody waits for it
-    drop(ends);
-    config.control = control;
-    tokio::task::spawn_local(run(config));
-    let mut client = Client { tcp: TcpStream::connect(proxy.address).await.expect("listener"), left: Vec::new() };
-    assert!(client.get().await.starts_with("HTTP/1.1 200 "));
-    assert_eq!(peers(&proxy.metrics), ["no_tls_from_remote"]);
+async fn requests_after_a_turn_are_judged_and_counted_by_the_new_policy() {
+    let (mesh, server) = one_server().await;
+    let mut client = mesh.connect().await;
+    client.get().await;
+    set(&server, DefaultPolicy::AllAuthenticated);
+    client.get().await;
+    set(&server, DefaultPolicy::Deny);
+    assert!(!http(mesh.connect().await).await);
+    let text = scrape(&server.proxy.metrics);
+    for (family, policy) in [
+        ("inbound_http_authz_allow_total", "srv_name=\"all-unauthenticated\""),
+        ("inbound_http_authz_allow_total", "authz_name=\"all-authenticated\""),
+        ("inbound_http_authz_deny_total", "srv_name=\"deny\""),
+    ] {
+        let series = |line: &&str| line.starts_with(family) && line.contains(policy) && line.ends_with(" 1");
+        assert!(text.lines().any(|line| series(&line)), "{family} {policy}\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn audit_lets_in_and_counts_what_deny_would_refuse() {
+    let mesh = Mesh::new();
+    let server = mesh.server_with("catalogue", echo().await, DefaultPolicy::Audit);
+    let mut client = direct(&server).await;
+    client.get().await;
+    client.get().await;
+    let opaque = mesh.server_with("catalogue", bytes().await.0, DefaultPolicy::Audit);
+    assert!(raw(direct(&opaque).await).await);
+    for (server, count) in [(&server, 2), (&opaque, 1)] {
+        let text = scrape(&server.proxy.metrics);
+        let found: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("minimesh_inbound_audited_total{")).collect();
+        assert!(found.len() == 1 && found[0].ends_with(&format!(" {count}")), "{found:?}");
+        assert!(found[0].contains("no_tls_reason=\"no_tls_from_remote\""), "{found:?}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_port_for_http_alone_refuses_bytes_whatever_they_are_claimed_to_be() {
+    let mesh = Mesh::new();
+    let (app, dialled) = bytes().await;
+    let server = mesh.server("catalogue", app);
+    let policy = DefaultPolicy::AllUnauthenticated;
+    server.proxy.control.port(app.port(), PortPolicy { protocol: Protocol::Http1, policy });
+    mesh.service(Protocol::Opaque, vec![server.endpoint()]);
+    assert!(!raw(mesh.connect().await).await);
+    assert_eq!(dialled.get(), 0);
+    assert!(!raw(direct(&server).await).await);
+    let text = scrape(&server.proxy.metrics);
+    assert!(text.contains("minimesh_inbound_refused_total{reason=\"raw_on_http\"} 2"), "{text}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_node_may_ask_what_the_pods_spec_has_it_ask_and_nothing_else() {
+    for policy in [DefaultPolicy::AllAuthenticated, DefaultPolicy::ClusterAuthenticated, DefaultPolicy::Deny] {
+        let mesh = Mesh::new();
+        let server = mesh.server_with("catalogue", echo().await, policy);
+        let probe = HttpProbe { port: server.app.port(), path: "/health".into() };
+        let own = Workload { probes: vec![probe], ..server.proxy.own() };
+        server.proxy.control.workload(own.clone());
+        let ask = async |request: &str| {
+            let response = direct(&server).await.ask(&format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+            response[9..12].to_owned()
+        };
+        assert_eq!(ask("GET /health").await, "403", "not from elsewhere");
+        server.proxy.control.workload(Workload { node_ips: vec![std::net::Ipv4Addr::LOCALHOST.into()], ..own });
+        for (request, expected) in [
+            ("GET /health", "200"),
+            ("GET /health?full", "200"),
+            ("GET /health/", "403"),
+            ("GET /", "403"),
+            ("POST /health", "403"),
+        ] {
+            assert_eq!(ask(request).await, expected, "{policy:?}: {request}");
+        }
+        let upgrade = "GET /health HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        assert!(direct(&server).await.ask(upgrade).await.starts_with("HTTP/1.1 403 "));
+        let mut kept = direct(&server).await;
+        assert!(kept.ask("GET /health HTTP/1.1\r\nHost: a\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+        assert!(kept.get().await.starts_with("HTTP/1.1 403 "), "each request is judged");
+        let mut bytes = direct(&server).await;
+        bytes.send(b"\0").await;
+        assert!(bytes.is_reset().await);
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn who_is_refused_is_told_in_the_form_that_was_asked_for() {
+    let mesh = Mesh::new();
+    let server = mesh.server_with("catalogue", echo().await, DefaultPolicy::Deny);
+    let response = direct(&server).await.get().await;
+    assert!(response.contains("application/problem+json") && response.contains("\"policy_denied\""), "{response}");
+    let response = direct(&server).await.ask("GET / HTTP/1.1\r\nHost: a\r\nAccept: text/plain\r\n\r\n").await;
+    assert!(response.to_ascii_lowercase().contains("content-type: text/plain"), "{response}");
+    let mut client = direct(&server).await;
+    client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(client.head().await.is_some_and(|head| head.starts_with("HTTP/1.1 403 ")));
+    assert_eq!(client.rest().await, b"");
+}
+
+fn scrape(metrics: &Arc<Metrics>) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Exposition(Arc::clone(metrics))));
+    minimesh_runtime::metrics::encode(&registry).expect("text")
 }

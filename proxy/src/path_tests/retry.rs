@@ -86,13 +86,21 @@ async fn a_bare_fin_proves_nothing() {
     assert_eq!(seen.get(), 1);
 }
 
-fn route(timeout: Duration, backends: Vec<BackendRef>) -> HttpRoute {
+pub(super) fn route(timeout: Duration, backends: Vec<BackendRef>) -> HttpRoute {
     let object = ObjectRef { group: "".into(), kind: "HTTPRoute".into(), namespace: "shop".into(), name: "r".into() };
     let all = HttpMatch::All { path: PathMatch::Prefix("/a".into()), headers: vec![], query: vec![], method: None };
     let backends =
         backends.into_iter().map(|backend| WeightedBackend { weight: 1, backend, filters: vec![] }).collect();
     let timeouts = Timeouts { request: Some(timeout), backend_request: None };
-    let rule = HttpRule { name: "".into(), matches: vec![all], filters: vec![], backends, timeouts };
+    let rule = HttpRule {
+        name: "".into(),
+        matches: vec![all],
+        filters: vec![],
+        backends,
+        timeouts,
+        retry: None,
+        session: None,
+    };
     HttpRoute { object, order: RuleOrder::Specificity, rules: vec![rule] }
 }
 

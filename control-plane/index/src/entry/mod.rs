@@ -1,11 +1,14 @@
 //! What the index keeps of each object: parsed, named, and as small as the lookups allow. One kind per file; nothing here
 //! looks at a second object.
 
+mod filters;
+mod grpc;
 mod namespace;
 mod pod;
 mod route;
 mod rules;
 mod service;
+mod session;
 mod slice;
 
 pub(crate) use namespace::NamespaceEntry;

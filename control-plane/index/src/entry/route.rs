@@ -1,16 +1,18 @@
-//! Of an HTTPRoute: its parents, and its rules in the model's terms, judged as far as that goes without looking at Services.
+//! Of an HTTPRoute or GRPCRoute: its parents, and its rules in the model's terms, judged as far as that goes without looking at Services.
 
 use std::sync::Arc;
 
-use minimesh_api::model::{self, BackendKey, BackendRef, ObjectRef, RuleOrder};
+use minimesh_api::model::{self, BackendKey, BackendRef, Filter, HttpRule, ObjectRef};
 use minimesh_route::RouteTable;
 
 use super::rules::{self, Reader};
+use crate::annotations;
 use crate::name::Name;
-use crate::resource::{HttpRoute, HttpRouteRule, ParentRef, Timestamp};
+use crate::resource::{GrpcRoute, HttpRoute, HttpRouteRule, Kind, Metadata, ObjectKey, ParentRef, Timestamp};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RouteEntry {
+    pub(crate) key: ObjectKey,
     pub(crate) created: Option<Timestamp>,
     /// Of kind Service, in the order written.
     pub(crate) parents: Vec<Parent>,
@@ -52,28 +54,49 @@ pub(crate) struct RefFault {
 }
 
 impl RouteEntry {
-    pub(crate) fn new(source: &HttpRoute) -> Self {
-        let metadata = &source.metadata;
-        let object = ObjectRef {
-            group: "gateway.networking.k8s.io".into(),
-            kind: "HTTPRoute".into(),
-            namespace: metadata.namespace.as_str().into(),
-            name: metadata.name.as_str().into(),
-        };
-        let parents = parents(source);
-        let mut reader = Reader::new(&object.namespace, &parents);
+    pub(crate) fn http(source: &HttpRoute, session_key: &Arc<[u8]>) -> Self {
         let everything = [HttpRouteRule::default()];
         let rules = source.spec.rules.as_deref().unwrap_or(&everything);
-        let read =
-            rules.iter().enumerate().map(|(index, rule)| reader.rule(index, rule)).collect::<Result<Vec<_>, _>>();
-        let (rules, read) = match read {
+        let (metadata, parents) = (&source.metadata, &source.spec.parent_refs);
+        Self::new(Kind::HttpRoute, metadata, parents, session_key, |reader| {
+            rules.iter().enumerate().map(|(index, rule)| reader.rule(index, rule)).collect()
+        })
+    }
+
+    pub(crate) fn grpc(source: &GrpcRoute, session_key: &Arc<[u8]>) -> Self {
+        let (metadata, parents) = (&source.metadata, &source.spec.parent_refs);
+        let rules = &source.spec.rules;
+        Self::new(Kind::GrpcRoute, metadata, parents, session_key, |reader| {
+            rules.iter().enumerate().map(|(index, rule)| reader.grpc_rule(index, rule)).collect()
+        })
+    }
+
+    fn new(
+        kind: Kind,
+        metadata: &Metadata,
+        parent_refs: &[ParentRef],
+        session_key: &Arc<[u8]>,
+        read: impl FnOnce(&mut Reader<'_>) -> Result<Vec<HttpRule>, String>,
+    ) -> Self {
+        let key = ObjectKey::new(kind, &metadata.namespace, &metadata.name);
+        let object = ObjectRef {
+            group: "gateway.networking.k8s.io".into(),
+            kind: kind.name().into(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        };
+        let parents = parents(parent_refs, &key.namespace);
+        let mut reader = Reader::new(&key, &parents, session_key);
+        let (rules, read) = match read(&mut reader) {
             Ok(rules) => (rules, Ok(())),
             Err(fault) => (Vec::new(), Err(fault)),
         };
         let (unsupported, reference_faults) = reader.finish();
-        let route = model::HttpRoute { object, order: RuleOrder::Specificity, rules };
+        let order = annotations::rule_order(&metadata.annotations);
+        let route = model::HttpRoute { object, order, rules };
         let acceptance = acceptance(&route, read, &unsupported);
         Self {
+            key,
             created: metadata.creation_timestamp,
             parents,
             route,
@@ -83,21 +106,23 @@ impl RouteEntry {
         }
     }
 
-    pub(crate) fn name(&self) -> Name {
-        Name { namespace: self.route.object.namespace.clone(), name: self.route.object.name.clone() }
-    }
-
     pub(crate) fn is_attached(&self) -> bool {
         !matches!(self.acceptance, Acceptance::Invalid(_))
     }
 
-    /// Service ports that its rules name, with their fields.
+    /// Service ports that its rules name, as backends or mirrors, with their fields.
     pub(crate) fn backends(&self) -> impl Iterator<Item = (String, &BackendKey)> {
         self.route.rules.iter().enumerate().flat_map(|(rule, one)| {
-            one.backends.iter().enumerate().filter_map(move |(index, weighted)| match &weighted.backend {
-                BackendRef::Service(key) => Some((rules::backend_field(rule, index), key)),
-                BackendRef::Unresolved { .. } => None,
-            })
+            let own = mirrors(&one.filters, format!("spec.rules[{rule}]"));
+            let shares = one.backends.iter().enumerate().flat_map(move |(index, weighted)| {
+                let field = rules::backend_field(rule, index);
+                let backend = match &weighted.backend {
+                    BackendRef::Service(key) => Some((field.clone(), key)),
+                    BackendRef::Unresolved { .. } => None,
+                };
+                backend.into_iter().chain(mirrors(&weighted.filters, field))
+            });
+            own.chain(shares)
         })
     }
 
@@ -108,17 +133,25 @@ impl RouteEntry {
 
     /// Oldest first, then by name; an object without a time is younger than any with one.
     pub(crate) fn precedence(&self) -> (bool, Option<Timestamp>, &Arc<str>, &Arc<str>) {
-        (self.created.is_none(), self.created, &self.route.object.namespace, &self.route.object.name)
+        (self.created.is_none(), self.created, &self.key.namespace, &self.key.name)
     }
 }
 
-fn parents(source: &HttpRoute) -> Vec<Parent> {
-    let services = source.spec.parent_refs.iter().filter(|parent| parent.is_service());
+fn mirrors(filters: &[Filter], field: String) -> impl Iterator<Item = (String, &BackendKey)> {
+    filters.iter().enumerate().filter_map(move |(index, filter)| match filter {
+        Filter::Mirror(model::Mirror { backend: BackendRef::Service(key), .. }) => {
+            Some((format!("{field}.filters[{index}].requestMirror.backendRef"), key))
+        }
+        _ => None,
+    })
+}
+
+fn parents(parent_refs: &[ParentRef], namespace: &str) -> Vec<Parent> {
     let parent = |written: &ParentRef| Parent {
-        service: Name::new(written.namespace.as_deref().unwrap_or(&source.metadata.namespace), &written.name),
+        service: Name::new(written.namespace.as_deref().unwrap_or(namespace), &written.name),
         written: written.clone(),
     };
-    services.map(parent).collect()
+    parent_refs.iter().filter(|parent| parent.is_service()).map(parent).collect()
 }
 
 fn acceptance(route: &model::HttpRoute, read: Result<(), String>, unsupported: &[String]) -> Acceptance {

@@ -5,28 +5,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minimesh_api::model::{
-    BackendKey, BackendRef, Filter, Header, HeaderMatch, HeaderModifier, HttpMatch, HttpRule, PathMatch, QueryMatch,
-    StringMatch, Timeouts, WeightedBackend,
+    BackendKey, BackendRef, Filter, HeaderMatch, HttpMatch, HttpRule, PathMatch, QueryMatch, StringMatch, Timeouts,
+    WeightedBackend,
 };
 
-use super::{Parent, RefFault};
+use super::{Parent, RefFault, session};
 use crate::duration;
 use crate::resource::{
-    HttpHeader, HttpHeaderFilter, HttpPathMatch, HttpRouteBackend, HttpRouteFilter, HttpRouteMatch, HttpRouteRule,
-    HttpRouteTimeouts, HttpValueMatch,
+    GrpcRouteRule, HttpPathMatch, HttpRouteBackend, HttpRouteFilter, HttpRouteMatch, HttpRouteRule, HttpRouteTimeouts,
+    HttpValueMatch, Kind, ObjectKey,
 };
 
 /// Reads the rules of one route, and collects what is to be said about them.
 pub(super) struct Reader<'a> {
-    namespace: &'a str,
+    route: &'a ObjectKey,
+    pub(super) kind: Kind,
     parents: &'a [Parent],
-    unsupported: Vec<String>,
+    session_key: &'a Arc<[u8]>,
+    pub(super) unsupported: Vec<String>,
     reference_faults: Vec<RefFault>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(namespace: &'a str, parents: &'a [Parent]) -> Self {
-        Self { namespace, parents, unsupported: Vec::new(), reference_faults: Vec::new() }
+    pub(super) fn new(route: &'a ObjectKey, parents: &'a [Parent], session_key: &'a Arc<[u8]>) -> Self {
+        let kind = route.kind;
+        Self { route, kind, parents, session_key, unsupported: Vec::new(), reference_faults: Vec::new() }
     }
 
     /// Things that are not supported, each with the field; backend references that no Service could resolve.
@@ -41,16 +44,48 @@ impl<'a> Reader<'a> {
         let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
         let matches = matches.iter().enumerate().map(|(i, one)| self.one_match(&format!("{field}.matches[{i}]"), one));
         let matches = matches.collect();
-        let filters = self.filters(&field, &rule.filters)?;
         let timeouts = timeouts(&field, &rule.timeouts)?;
-        let backends = rule.backend_refs.iter().enumerate().map(|(i, one)| self.backend(backend_field(index, i), one));
+        let retry = session::retry(&field, rule.retry.as_ref())?;
+        let plain = self.plain(index, rule.name.as_deref(), &rule.filters, &rule.backend_refs)?;
+        let unnamed = self.session_name(index);
+        let session = session::session(&field, rule.session_persistence.as_ref(), &unnamed, self.session_key)?;
+        Ok(HttpRule { matches, timeouts, retry, session, ..plain })
+    }
+
+    /// A rule of a GRPCRoute. `Err`: the field and why it makes the route invalid.
+    pub(super) fn grpc_rule(&mut self, index: usize, rule: &GrpcRouteRule) -> Result<HttpRule, String> {
+        let field = format!("spec.rules[{index}]");
+        let matches = self.grpc_matches(&field, &rule.matches);
+        let plain = self.plain(index, rule.name.as_deref(), &rule.filters, &rule.backend_refs)?;
+        let unnamed = self.session_name(index);
+        let session = session::session(&field, rule.session_persistence.as_ref(), &unnamed, self.session_key)?;
+        Ok(HttpRule { matches, session, ..plain })
+    }
+
+    /// What rules of both kinds have in common; it matches nothing yet.
+    fn plain(
+        &mut self,
+        index: usize,
+        name: Option<&str>,
+        filters: &[HttpRouteFilter],
+        backends: &[HttpRouteBackend],
+    ) -> Result<HttpRule, String> {
+        let filters = self.filters(&format!("spec.rules[{index}]"), filters)?;
+        let backends = backends.iter().enumerate().map(|(i, one)| self.backend(backend_field(index, i), one));
         Ok(HttpRule {
-            name: rule.name.as_deref().unwrap_or_default().into(),
-            matches,
+            name: name.unwrap_or_default().into(),
+            matches: Vec::new(),
             filters,
             backends: backends.collect::<Result<_, _>>()?,
-            timeouts,
+            timeouts: Timeouts::default(),
+            retry: None,
+            session: None,
         })
+    }
+
+    /// Of a cookie that is given none: its own for every rule, so that sessions do not mix.
+    fn session_name(&self, rule: usize) -> String {
+        format!("session-{}-{}-{rule}", self.route.namespace, self.route.name)
     }
 
     fn one_match(&mut self, field: &str, source: &HttpRouteMatch) -> HttpMatch {
@@ -65,43 +100,25 @@ impl<'a> Reader<'a> {
         HttpMatch::All { path, headers, query, method }
     }
 
-    fn filters(&mut self, field: &str, filters: &[HttpRouteFilter]) -> Result<Vec<Filter>, String> {
-        let read = |(index, filter): (usize, &HttpRouteFilter)| {
-            let field = format!("{field}.filters[{index}]");
-            let modifier = |written: &Option<HttpHeaderFilter>, name| match written {
-                Some(written) => Ok(header_modifier(written)),
-                None => Err(format!("{field}.{name}: is required for a filter of type {}", filter.filter_type)),
-            };
-            match filter.filter_type.as_str() {
-                "RequestHeaderModifier" => {
-                    modifier(&filter.request_header_modifier, "requestHeaderModifier").map(Filter::RequestHeaders)
-                }
-                "ResponseHeaderModifier" => {
-                    modifier(&filter.response_header_modifier, "responseHeaderModifier").map(Filter::ResponseHeaders)
-                }
-                other => {
-                    self.unsupported.push(format!("{field}: filter {other} is not supported; the rule answers 500"));
-                    Ok(Filter::Unsupported)
-                }
-            }
-        };
-        filters.iter().enumerate().map(read).collect()
-    }
-
     fn backend(&mut self, field: String, source: &HttpRouteBackend) -> Result<WeightedBackend, String> {
         let weight = source.weight.unwrap_or(1);
         let weight = u32::try_from(weight).ok().filter(|&weight| weight <= 1_000_000);
         let weight = weight.ok_or_else(|| format!("{field}.weight: is not from 0 to 1000000"))?;
         let filters = self.filters(&field, &source.filters)?;
-        let backend = match self.reference(source) {
+        let backend = self.resolve(field, source);
+        Ok(WeightedBackend { weight, backend, filters })
+    }
+
+    /// What a reference comes to, as far as it itself tells; a fault is noted.
+    pub(super) fn resolve(&mut self, field: String, source: &HttpRouteBackend) -> BackendRef {
+        match self.reference(source) {
             Ok(key) => BackendRef::Service(key),
             Err((reason, message)) => {
                 let unresolved = BackendRef::Unresolved { reason: format!("{reason}: {message}").into() };
                 self.reference_faults.push(RefFault { field, reason, message });
                 unresolved
             }
-        };
-        Ok(WeightedBackend { weight, backend, filters })
+        }
     }
 
     /// As far as the reference itself tells.
@@ -111,7 +128,7 @@ impl<'a> Reader<'a> {
         if kind != "Service" || !matches!(group, "" | "core") {
             return Err(("InvalidKind", format!("{kind} of group {group:?} is no backend; a Service is")));
         }
-        let namespace = source.namespace.as_deref().unwrap_or(self.namespace);
+        let namespace = source.namespace.as_deref().unwrap_or(&self.route.namespace);
         if !self.may_refer_to(namespace) {
             let message = format!("{namespace}/{} is in another namespace than the route and its parents", source.name);
             return Err(("RefNotPermitted", message));
@@ -128,7 +145,7 @@ impl<'a> Reader<'a> {
     /// anyway: a consumer route that could not send traffic back to its parent would be of no use (GEP-1294, and the
     /// conformance test MeshConsumerRoute, which has no grant).
     fn may_refer_to(&self, namespace: &str) -> bool {
-        namespace == self.namespace || self.parents.iter().any(|parent| *parent.service.namespace == *namespace)
+        namespace == &*self.route.namespace || self.parents.iter().any(|parent| *parent.service.namespace == *namespace)
     }
 }
 
@@ -144,6 +161,10 @@ pub(super) fn manifest_field(compiled: &str) -> String {
         let (name, index) = part.split_at(part.find('[').unwrap_or(part.len()));
         let name = match name {
             "backends" => "backendRefs",
+            "redirect" => "requestRedirect",
+            "request_headers" => "requestHeaderModifier",
+            "response_headers" => "responseHeaderModifier",
+            "rewrite" => "urlRewrite",
             "query" => "queryParams",
             other => other,
         };
@@ -172,7 +193,7 @@ fn path(source: Option<&HttpPathMatch>) -> Option<PathMatch> {
     }
 }
 
-fn header_match(source: &HttpValueMatch) -> Option<HeaderMatch> {
+pub(super) fn header_match(source: &HttpValueMatch) -> Option<HeaderMatch> {
     Some(HeaderMatch { name: source.name.to_ascii_lowercase().into(), value: value_match(source)? })
 }
 
@@ -185,16 +206,6 @@ fn value_match(source: &HttpValueMatch) -> Option<StringMatch> {
         None | Some("Exact") => Some(StringMatch::Exact(source.value.as_str().into())),
         Some("RegularExpression") => Some(StringMatch::Regex(source.value.as_str().into())),
         Some(_) => None,
-    }
-}
-
-fn header_modifier(source: &HttpHeaderFilter) -> HeaderModifier {
-    let header =
-        |header: &HttpHeader| Header { name: header.name.as_str().into(), value: header.value.as_bytes().into() };
-    HeaderModifier {
-        set: source.set.iter().map(header).collect(),
-        add: source.add.iter().map(header).collect(),
-        remove: source.remove.iter().map(|name| name.to_ascii_lowercase().into()).collect(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Metadata, absent};
+use super::{HttpRouteFilter, Metadata, SessionPersistence, absent};
 
 /// An HTTPRoute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,13 +16,16 @@ pub struct HttpRoute {
     pub spec: HttpRouteSpec,
 }
 
-/// Parents and rules. `hostnames` mean nothing on a Service and are not read.
+/// Parents and rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpRouteSpec {
     /// What the route is attached to.
     #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
     pub parent_refs: Vec<ParentRef>,
+    /// Mean nothing on a Service, which is found by its address.
+    #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
+    pub hostnames: Vec<String>,
     /// Absent: one rule that matches everything, without backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Vec<HttpRouteRule>>,
@@ -65,6 +68,26 @@ pub struct HttpRouteRule {
     /// Deadlines.
     #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "absent::is_default")]
     pub timeouts: HttpRouteTimeouts,
+    /// What is sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<HttpRouteRetry>,
+    /// Requests of one client session go to one endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_persistence: Option<SessionPersistence>,
+}
+
+/// When a request is sent again (GEP-1731).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRouteRetry {
+    /// Statuses.
+    #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<u16>,
+    /// After the first; absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// Least time between attempts, as a GEP-2257 duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<String>,
 }
 
 /// One alternative of a rule: all that is there must match.
@@ -105,44 +128,6 @@ pub struct HttpValueMatch {
     /// Of the header or parameter.
     pub name: String,
     /// Text or expression.
-    pub value: String,
-}
-
-/// A filter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpRouteFilter {
-    /// As `RequestHeaderModifier`.
-    #[serde(rename = "type")]
-    pub filter_type: String,
-    /// For that type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_header_modifier: Option<HttpHeaderFilter>,
-    /// For that type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_header_modifier: Option<HttpHeaderFilter>,
-}
-
-/// Set, then add, then remove.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpHeaderFilter {
-    /// Replaces.
-    #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
-    pub set: Vec<HttpHeader>,
-    /// Appends.
-    #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
-    pub add: Vec<HttpHeader>,
-    /// Names.
-    #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
-    pub remove: Vec<String>,
-}
-
-/// A header to write.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpHeader {
-    /// Name.
-    pub name: String,
-    /// Value.
     pub value: String,
 }
 

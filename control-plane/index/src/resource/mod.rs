@@ -7,21 +7,25 @@
 mod absent;
 mod deployment;
 mod endpoint_slice;
+mod grpc_route;
 mod http_route;
 mod int_or_string;
 mod metadata;
 mod namespace;
 mod object;
 mod pod;
+mod route_filter;
 mod service;
 mod service_account;
+mod session;
 mod timestamp;
 
 pub use deployment::{Deployment, DeploymentSpec, LabelSelector, PodTemplate, TemplateMetadata};
 pub use endpoint_slice::{AddressType, EndpointConditions, EndpointSlice, SliceEndpoint, SlicePort, TargetRef};
+pub use grpc_route::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec};
 pub use http_route::{
-    HttpHeader, HttpHeaderFilter, HttpPathMatch, HttpRoute, HttpRouteBackend, HttpRouteFilter, HttpRouteMatch,
-    HttpRouteRule, HttpRouteSpec, HttpRouteTimeouts, HttpValueMatch, ParentRef,
+    HttpPathMatch, HttpRoute, HttpRouteBackend, HttpRouteMatch, HttpRouteRetry, HttpRouteRule, HttpRouteSpec,
+    HttpRouteTimeouts, HttpValueMatch, ParentRef,
 };
 pub use int_or_string::IntOrString;
 pub use metadata::{Metadata, OwnerReference};
@@ -31,8 +35,13 @@ pub use pod::{
     Container, ContainerPort, EnvVar, EnvVarSource, FieldRef, HostIp, HttpGetAction, Pod, PodCondition, PodIp, PodSpec,
     PodStatus, Probe, TcpSocketAction,
 };
+pub use route_filter::{
+    Fraction, HttpCorsFilter, HttpHeader, HttpHeaderFilter, HttpMirrorFilter, HttpPathModifier, HttpRedirectFilter,
+    HttpRewriteFilter, HttpRouteFilter,
+};
 pub use service::{
     ClusterIp, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
 };
 pub use service_account::ServiceAccount;
+pub use session::{CookieConfig, HeaderConfig, SessionPersistence};
 pub use timestamp::Timestamp;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Deployment, EndpointSlice, HttpRoute, Metadata, Namespace, Pod, Service, ServiceAccount};
+use super::{Deployment, EndpointSlice, GrpcRoute, HttpRoute, Metadata, Namespace, Pod, Service, ServiceAccount};
 
 /// An object of a kind that the mesh honours. Written with `apiVersion` and `kind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Object {
     Deployment(Deployment),
     /// `discovery.k8s.io/v1`
     EndpointSlice(EndpointSlice),
+    /// `gateway.networking.k8s.io/v1`
+    GrpcRoute(GrpcRoute),
     /// `gateway.networking.k8s.io/v1`
     HttpRoute(HttpRoute),
     /// `v1`
@@ -44,6 +46,8 @@ pub enum Kind {
     EndpointSlice,
     /// Namespaced.
     HttpRoute,
+    /// Namespaced.
+    GrpcRoute,
 }
 
 /// Names an object.
@@ -75,6 +79,7 @@ impl Object {
         match self {
             Object::Deployment(_) => Kind::Deployment,
             Object::EndpointSlice(_) => Kind::EndpointSlice,
+            Object::GrpcRoute(_) => Kind::GrpcRoute,
             Object::HttpRoute(_) => Kind::HttpRoute,
             Object::Namespace(_) => Kind::Namespace,
             Object::Pod(_) => Kind::Pod,
@@ -88,6 +93,7 @@ impl Object {
         match self {
             Object::Deployment(deployment) => &deployment.metadata,
             Object::EndpointSlice(slice) => &slice.metadata,
+            Object::GrpcRoute(route) => &route.metadata,
             Object::HttpRoute(route) => &route.metadata,
             Object::Namespace(namespace) => &namespace.metadata,
             Object::Pod(pod) => &pod.metadata,
@@ -101,6 +107,7 @@ impl Object {
         match self {
             Object::Deployment(deployment) => &mut deployment.metadata,
             Object::EndpointSlice(slice) => &mut slice.metadata,
+            Object::GrpcRoute(route) => &mut route.metadata,
             Object::HttpRoute(route) => &mut route.metadata,
             Object::Namespace(namespace) => &mut namespace.metadata,
             Object::Pod(pod) => &mut pod.metadata,
@@ -118,7 +125,7 @@ impl Object {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Namespace,
         Kind::ServiceAccount,
         Kind::Service,
@@ -126,6 +133,7 @@ impl Kind {
         Kind::Pod,
         Kind::EndpointSlice,
         Kind::HttpRoute,
+        Kind::GrpcRoute,
     ];
 
     /// The kind that a manifest means; `None`: one that the mesh has no use for.
@@ -142,6 +150,7 @@ impl Kind {
         match self {
             Kind::Deployment => "Deployment",
             Kind::EndpointSlice => "EndpointSlice",
+            Kind::GrpcRoute => "GRPCRoute",
             Kind::HttpRoute => "HTTPRoute",
             Kind::Namespace => "Namespace",
             Kind::Pod => "Pod",
@@ -155,7 +164,7 @@ impl Kind {
         match self {
             Kind::Deployment => "apps/v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
-            Kind::HttpRoute => "gateway.networking.k8s.io/v1",
+            Kind::GrpcRoute | Kind::HttpRoute => "gateway.networking.k8s.io/v1",
             Kind::Namespace | Kind::Pod | Kind::Service | Kind::ServiceAccount => "v1",
         }
     }
@@ -174,6 +183,7 @@ impl<'de> DeserializeSeed<'de> for Kind {
         Ok(match self {
             Kind::Deployment => Object::Deployment(Deployment::deserialize(deserializer)?),
             Kind::EndpointSlice => Object::EndpointSlice(EndpointSlice::deserialize(deserializer)?),
+            Kind::GrpcRoute => Object::GrpcRoute(GrpcRoute::deserialize(deserializer)?),
             Kind::HttpRoute => Object::HttpRoute(HttpRoute::deserialize(deserializer)?),
             Kind::Namespace => Object::Namespace(Namespace::deserialize(deserializer)?),
             Kind::Pod => Object::Pod(Box::deserialize(deserializer)?),
@@ -202,6 +212,7 @@ impl Serialize for Object {
         match self {
             Object::Deployment(body) => write(kind, body, serializer),
             Object::EndpointSlice(body) => write(kind, body, serializer),
+            Object::GrpcRoute(body) => write(kind, body, serializer),
             Object::HttpRoute(body) => write(kind, body, serializer),
             Object::Namespace(body) => write(kind, body, serializer),
             Object::Pod(body) => write(kind, body, serializer),
@@ -224,6 +235,7 @@ macro_rules! from_body {
 from_body! {
     Deployment => Object::Deployment,
     EndpointSlice => Object::EndpointSlice,
+    GrpcRoute => Object::GrpcRoute,
     HttpRoute => Object::HttpRoute,
     Namespace => Object::Namespace,
     Pod => |body| Object::Pod(Box::new(body)),

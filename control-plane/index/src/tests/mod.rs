@@ -1,6 +1,8 @@
 //! Objects in, lookups out: whole values compared.
 
 mod endpoints;
+mod filters;
+mod grpc;
 mod orders;
 mod pods;
 mod routes;
@@ -37,6 +39,7 @@ fn settings() -> Settings {
     Settings {
         trust_domain: "cluster.local".into(),
         cluster_networks: vec!["10.42.0.0/16".parse().unwrap(), "10.43.0.0/16".parse().unwrap()],
+        session_key: (*b"0123456789abcdef").into(),
     }
 }
 

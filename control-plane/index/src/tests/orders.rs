@@ -31,6 +31,9 @@ fn variants() -> Vec<Object> {
         "{ parentRefs: [{ group: \"\", kind: Service, name: b, port: 81, namespace: s }], rules: [{ matches: [{ path: { value: /x } }] }] }",
         "{ parentRefs: [{ group: \"\", kind: Service, name: a, namespace: s }], rules: [{ matches: [{ path: { value: x } }] }] }",
     ];
+    let grpc_routes = [
+        "{ parentRefs: [{ group: \"\", kind: Service, name: a, namespace: s }], rules: [{ filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: b, namespace: s, port: 81 } } }] }] }",
+    ];
     let policies = ["{}", "{ minimesh.io/default-inbound-policy: deny }", "{ minimesh.io/opaque-ports: 80-81 }"];
 
     let mut yaml = String::new();
@@ -55,6 +58,13 @@ fn variants() -> Vec<Object> {
             yaml += &format!(
                 "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{ name: {name}, namespace: \
                  {namespace} }}\nspec: {spec}\n"
+            );
+        }
+        for (spec, namespace) in grpc_routes.iter().flat_map(|spec| ["s", "client"].map(|namespace| (spec, namespace)))
+        {
+            yaml += &format!(
+                "---\napiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {{ name: {name}, namespace: \
+                 {namespace}, creationTimestamp: 2026-01-01T00:00:00Z }}\nspec: {spec}\n"
             );
         }
     }

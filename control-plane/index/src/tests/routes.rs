@@ -11,7 +11,7 @@ use super::*;
 use crate::Condition;
 
 /// The shop, and a second version of its Service with a second port.
-const SERVICES: &str = r#"
+pub(super) const SERVICES: &str = r#"
 apiVersion: v1
 kind: Service
 metadata: { name: carts, namespace: shop }
@@ -29,43 +29,43 @@ spec: { clusterIP: 10.43.0.3, ports: [{ port: 80 }] }
 "#;
 
 /// A route in that namespace of that name with these parents and rules.
-fn route(namespace: &str, name: &str, parent: &str, rules: &str) -> String {
+pub(super) fn route(namespace: &str, name: &str, parent: &str, rules: &str) -> String {
     format!(
         "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{ name: {name}, namespace: \
          {namespace} }}\nspec:\n  parentRefs: [{{ group: \"\", kind: Service, {parent} }}]\n  rules: {rules}\n"
     )
 }
 
-fn with(routes: &[String]) -> Index {
+pub(super) fn with(routes: &[String]) -> Index {
     index(&format!("{SERVICES}{}", routes.concat()))
 }
 
 /// Routes that a client of the namespace meets at `carts`.
-fn met(index: &Index, client_namespace: &str, port: u16) -> Vec<HttpRoute> {
+pub(super) fn met(index: &Index, client_namespace: &str, port: u16) -> Vec<HttpRoute> {
     match index.target(client_namespace, SocketAddr::new("10.43.0.1".parse().unwrap(), port)) {
         Target::Service(target) => target.http_routes,
         other => panic!("{other:?}"),
     }
 }
 
-fn names(index: &Index, client_namespace: &str, port: u16) -> Vec<String> {
+pub(super) fn names(index: &Index, client_namespace: &str, port: u16) -> Vec<String> {
     met(index, client_namespace, port).iter().map(|route| route.object.name.to_string()).collect()
 }
 
-fn rules_of(rules: &str) -> Vec<HttpRule> {
+pub(super) fn rules_of(rules: &str) -> Vec<HttpRule> {
     met(&with(&[route("shop", "r", "name: carts", rules)]), "shop", 80).remove(0).rules
 }
 
-fn everything() -> HttpMatch {
+pub(super) fn everything() -> HttpMatch {
     HttpMatch::All { path: PathMatch::Prefix("/".into()), headers: vec![], query: vec![], method: None }
 }
 
-fn to(namespace: &str, name: &str) -> BackendRef {
+pub(super) fn to(namespace: &str, name: &str) -> BackendRef {
     BackendRef::Service(backend(namespace, name, 80))
 }
 
 /// (type, status, reason, message) of the only parent of the only route.
-fn conditions(index: &Index) -> Vec<(&'static str, bool, &'static str, String)> {
+pub(super) fn conditions(index: &Index) -> Vec<(&'static str, bool, &'static str, String)> {
     let mut statuses = index.route_statuses();
     assert_eq!(statuses.len(), 1);
     let parent = statuses.remove(0).parents.remove(0);
@@ -74,7 +74,7 @@ fn conditions(index: &Index) -> Vec<(&'static str, bool, &'static str, String)> 
     parent.conditions.into_iter().map(tuple).collect()
 }
 
-fn judged(parent: &str, rules: &str) -> Vec<(&'static str, bool, &'static str, String)> {
+pub(super) fn judged(parent: &str, rules: &str) -> Vec<(&'static str, bool, &'static str, String)> {
     conditions(&with(&[route("shop", "r", parent, rules)]))
 }
 
@@ -134,6 +134,8 @@ fn whole_route_is_read() {
                 WeightedBackend { weight: 1, backend: to("shop", "carts-v2"), filters: vec![] },
             ],
             timeouts: Timeouts { request: Some(Duration::from_millis(1_500)), backend_request: None },
+            retry: None,
+            session: None,
         }],
     };
     let index = with(&[route("shop", "r", "name: carts", rules)]);
@@ -151,6 +153,8 @@ fn rule_that_names_no_match_matches_everything_and_a_route_without_rules_has_one
         filters: vec![],
         backends: vec![],
         timeouts: Timeouts::default(),
+        retry: None,
+        session: None,
     };
     let expected = [plain];
     assert_eq!(rules_of("[{}]"), expected);
@@ -293,13 +297,13 @@ fn invalid_route_is_not_attached_and_the_field_is_named() {
 
 #[test]
 fn filter_that_is_not_supported_fails_its_rule_and_is_said() {
-    let mirror = "{ filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: x } } }] }";
-    assert_eq!(rules_of(&format!("[{mirror}, {{}}]"))[0].filters, [Filter::Unsupported]);
-    let message = "spec.rules[0].filters[0]: filter RequestMirror is not supported; the rule answers 500".to_owned();
-    let judged_partly = judged("name: carts", &format!("[{mirror}, {{}}]"));
+    let custom = "{ filters: [{ type: ExtensionRef, extensionRef: { name: x } }] }";
+    assert_eq!(rules_of(&format!("[{custom}, {{}}]"))[0].filters, [Filter::Unsupported]);
+    let message = "spec.rules[0].filters[0]: filter ExtensionRef is not supported; the rule answers 500".to_owned();
+    let judged_partly = judged("name: carts", &format!("[{custom}, {{}}]"));
     assert_eq!(judged_partly[0], ("Accepted", true, "Accepted", String::new()));
     assert_eq!(judged_partly[2], ("PartiallyInvalid", true, "UnsupportedValue", message.clone()));
-    let judged_wholly = judged("name: carts", &format!("[{mirror}]"));
+    let judged_wholly = judged("name: carts", &format!("[{custom}]"));
     assert_eq!(judged_wholly[0], ("Accepted", false, "UnsupportedValue", message));
 }
 

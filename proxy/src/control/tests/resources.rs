@@ -232,7 +232,8 @@ fn delta<const N: usize, const M: usize>(base_version: u64, upserts: [u8; N], re
 fn service(path: PathMatch) -> Target {
     let matches = vec![HttpMatch::All { path, headers: vec![], query: vec![], method: None }];
     let timeouts = Timeouts::default();
-    let rule = HttpRule { name: "".into(), matches, filters: vec![], backends: vec![], timeouts };
+    let rule =
+        HttpRule { name: "".into(), matches, filters: vec![], backends: vec![], timeouts, retry: None, session: None };
     let object = ObjectRef {
         group: "gateway.networking.k8s.io".into(),
         kind: "HTTPRoute".into(),

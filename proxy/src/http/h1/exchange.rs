@@ -5,7 +5,6 @@
 //! all that it wants to say: the server is told in the same way and may answer all the same. What ends the exchange is an RST,
 //! or a response that nobody takes.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -28,6 +27,8 @@ pub(crate) enum Failure {
     ClientGone,
     /// The client broke the framing of its request.
     ClientMalformed,
+    /// The client was let in, and is not any more.
+    Revoked,
     /// The worker has to stop.
     Stopped,
     /// The deadline passed.
@@ -72,15 +73,16 @@ impl Alarm {
 
 /// What ends an exchange from outside.
 pub(crate) struct Guard<'a> {
-    /// Set, with a wake-up, when the worker has to stop at once.
-    pub(crate) stopped: &'a Cell<bool>,
+    /// Whether the exchange must not go on, and why: the worker has to stop, or the client is not let in any more. Who changes
+    /// its answer wakes the connection.
+    pub(crate) ended: &'a dyn Fn() -> Option<Failure>,
     pub(crate) alarm: &'a mut Alarm,
 }
 
 impl Guard<'_> {
     fn check(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        if self.stopped.get() {
-            return Err(Failure::Stopped);
+        if let Some(failure) = (self.ended)() {
+            return Err(failure);
         }
         if self.alarm.poll_passed(cx) {
             return Err(Failure::TimedOut);

@@ -11,6 +11,7 @@ mod exchange;
 mod head;
 mod hop;
 mod lines;
+mod rewrite;
 mod transfer;
 
 pub(crate) use body::{Body, Framing};
@@ -19,4 +20,5 @@ pub(crate) use edit::write_head;
 pub(crate) use exchange::{Alarm, DELIVERED, Exchange, Failure, Guard};
 pub(crate) use head::{HeadError, Method, RequestHead, ResponseHead, Strip, parse_request, parse_response};
 pub(crate) use lines::Lines;
+pub(crate) use rewrite::rewrite_head;
 pub(crate) use transfer::{Broken, Conn, Hold, Transfer};
