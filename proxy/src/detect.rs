@@ -39,6 +39,9 @@ const MAX_METHOD: usize = 40;
 /// A ClientHello with hybrid keys, a large session ticket and padding stays well below.
 const MAX_HELLO: usize = 16 * 1024;
 
+/// The records that it comes in: nobody cuts it into single bytes for an honest reason.
+const MAX_RECORDS: usize = 2 * MAX_HELLO;
+
 /// Judges the bytes that have come so far.
 pub(crate) fn sniff(bytes: &[u8]) -> Sniffed {
     if bytes.is_empty() {
@@ -97,42 +100,81 @@ fn until(exhausted: bool) -> Sniffed {
 
 /// Whether a ClientHello is the mesh's: if and only if it offers an ALPN `minimesh-*/1`.
 pub(crate) fn client_hello(bytes: &[u8]) -> Hello {
-    match handshake_message(bytes) {
-        Some(message) if message.len() >= 4 => {
-            let length = usize::from(message[1]) << 16 | usize::from(message[2]) << 8 | usize::from(message[3]);
-            match message.get(4..4 + length) {
-                Some(hello) => match offered(hello) {
-                    Some(protocols) if Alpn::offered_by_mesh(protocols_of(protocols)) => Hello::Mesh,
-                    _ => Hello::Other,
-                },
-                None if length > MAX_HELLO => Hello::Other,
-                None => Hello::More,
+    let mut scratch = Vec::new();
+    match whole_hello(bytes, &mut scratch) {
+        Whole::More => Hello::More,
+        Whole::Not => Hello::Other,
+        Whole::Hello(hello) => {
+            let offered = extension(hello, 16).and_then(|body| vector(body, 2));
+            match offered {
+                Some((protocols, _)) if Alpn::offered_by_mesh(protocols_of(protocols)) => Hello::Mesh,
+                _ => Hello::Other,
             }
         }
-        Some(_) => Hello::More,
-        None => Hello::Other,
     }
 }
 
-/// The handshake bytes of the records so far; `None` where something else is among them.
-fn handshake_message(mut bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut message = Vec::new();
+/// The name that a whole ClientHello asks for (SNI, RFC 6066 section 3), in lower case; `None` where it asks for none, or for
+/// something that is no host name.
+pub(crate) fn server_name(bytes: &[u8]) -> Option<String> {
+    let mut scratch = Vec::new();
+    let Whole::Hello(hello) = whole_hello(bytes, &mut scratch) else { return None };
+    let (mut list, _) = vector(extension(hello, 0)?, 2)?;
+    while let [kind, rest @ ..] = list {
+        let (name, rest) = vector(rest, 2)?;
+        if *kind == 0 {
+            let host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
+            let valid = (1..=253).contains(&name.len()) && name.iter().all(host);
+            return valid.then(|| String::from_utf8_lossy(name).to_ascii_lowercase());
+        }
+        list = rest;
+    }
+    None
+}
+
+/// What is known of a ClientHello so far.
+enum Whole<'a> {
+    /// Its body.
+    Hello(&'a [u8]),
+    More,
+    /// Something else, or larger than anybody's.
+    Not,
+}
+
+/// Takes the handshake message out of its records; `scratch` holds it where there are several.
+fn whole_hello<'a>(mut bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Whole<'a> {
+    if bytes.len() > MAX_RECORDS {
+        return Whole::Not;
+    }
     while let [0x16, 3, _, high, low, rest @ ..] = bytes {
         let length = usize::from(*high) << 8 | usize::from(*low);
+        if length == 0 {
+            // an endless supply of nothing (forbidden by RFC 8446 section 5.1)
+            return Whole::Not;
+        }
         let part = &rest[..length.min(rest.len())];
-        message.extend_from_slice(part);
+        scratch.extend_from_slice(part);
         bytes = &rest[part.len()..];
+        let wanted = match scratch.get(1..4) {
+            Some(length) => 4 + length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)),
+            None => 4,
+        };
+        if wanted > 4 + MAX_HELLO {
+            return Whole::Not;
+        }
+        if scratch.len() >= wanted && scratch.len() >= 4 {
+            // whatever follows a complete ClientHello is not ours to judge
+            return Whole::Hello(&scratch[4..wanted]);
+        }
         if part.len() < length {
-            return Some(message);
+            return Whole::More;
         }
     }
-    let complete = bytes.is_empty() || [0x16, 3].starts_with(&bytes[..bytes.len().min(2)]);
-    // whatever follows a complete ClientHello is not ours to judge
-    (complete || !message.is_empty()).then_some(message)
+    if [0x16, 3].starts_with(&bytes[..bytes.len().min(2)]) { Whole::More } else { Whole::Not }
 }
 
-/// The list in extension 16 (RFC 7301).
-fn offered(hello: &[u8]) -> Option<&[u8]> {
+/// The body of an extension of a ClientHello.
+fn extension(hello: &[u8], wanted: u16) -> Option<&[u8]> {
     // version, random, session id, cipher suites, compression methods
     let rest = hello.get(34..)?;
     let rest = skip(rest, 1)?;
@@ -142,8 +184,8 @@ fn offered(hello: &[u8]) -> Option<&[u8]> {
     while !extensions.is_empty() {
         let kind = extensions.get(..2)?;
         let (body, rest) = vector(&extensions[2..], 2)?;
-        if kind == [0, 16] {
-            return vector(body, 2).map(|(list, _)| list);
+        if kind == wanted.to_be_bytes() {
+            return Some(body);
         }
         extensions = rest;
     }
@@ -208,6 +250,10 @@ mod tests {
     }
 
     fn hello(protocols: &[&[u8]], record: usize) -> Vec<u8> {
+        named(b"", protocols, record)
+    }
+
+    fn named(name: &[u8], protocols: &[&[u8]], record: usize) -> Vec<u8> {
         let mut list = Vec::new();
         for name in protocols {
             list.push(name.len() as u8);
@@ -216,7 +262,12 @@ mod tests {
         let two = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
         let alpn = [&[0, 16][..], &two(&two(&list))].concat();
         let other = [&[0, 11][..], &two(b"\x01\x00")].concat();
-        let body = [&[3, 3][..], &[7; 32], &[0], &two(&[0x13, 1]), &[1, 0], &two(&[other, alpn].concat())].concat();
+        let sni = match name {
+            b"" => vec![],
+            name => [&[0, 0][..], &two(&two(&[&[0][..], &two(name)].concat()))].concat(),
+        };
+        let body =
+            [&[3, 3][..], &[7; 32], &[0], &two(&[0x13, 1]), &[1, 0], &two(&[other, sni, alpn].concat())].concat();
         let length = (body.len() as u32).to_be_bytes();
         let message = [&[1][..], &length[1..], &body].concat();
         message.chunks(record).flat_map(|part| [&[0x16, 3, 1][..], &two(part)].concat()).collect()
@@ -228,6 +279,26 @@ mod tests {
         assert_eq!(client_hello(&hello(&[b"h2", b"minimesh-raw/1"], 5)), Hello::Mesh);
         assert_eq!(client_hello(&hello(&[b"h2", b"http/1.1"], 4000)), Hello::Other);
         assert_eq!(client_hello(&hello(&[], 4000)), Hello::Other);
+    }
+
+    #[test]
+    fn the_name_is_read_wherever_it_stands() {
+        let name = |bytes: &[u8]| server_name(bytes);
+        assert_eq!(name(&named(b"Shop.Example.com", &[b"h2"], 4000)).as_deref(), Some("shop.example.com"));
+        assert_eq!(name(&named(b"a", &[], 3)).as_deref(), Some("a"));
+        assert_eq!(name(&hello(&[b"h2"], 4000)), None);
+        for odd in [&b"a b"[..], b"\0", b"\xff", &[b'a'; 254]] {
+            assert_eq!(name(&named(odd, &[], 4000)), None, "{}", odd.escape_ascii());
+        }
+        let whole = named(b"a", &[], 4000);
+        assert_eq!(name(&whole[..whole.len() - 1]), None);
+    }
+
+    #[test]
+    fn a_client_hello_without_end_is_no_client_hello() {
+        assert_eq!(client_hello(&[0x16, 3, 1, 0, 0].repeat(10)), Hello::Other);
+        assert_eq!(client_hello(&[&[0x16, 3, 1, 0x40, 0, 1, 1, 0, 0][..], &[0; 9]].concat()), Hello::Other);
+        assert_eq!(client_hello(&[0x16, 3, 1, 0, 1, 0].repeat(6000)), Hello::Other);
     }
 
     #[test]
@@ -266,6 +337,8 @@ mod tests {
         #[test]
         fn arbitrary_hellos_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = client_hello(&bytes);
+            let _ = server_name(&bytes);
+            let _ = server_name(&[&[0x16, 3, 1, 1, 0, 1, 0, 0, 200][..], &bytes].concat());
             let _ = client_hello(&[&[0x16, 3, 1, 1, 0, 1, 0, 0, 200][..], &bytes].concat());
         }
     }

@@ -208,6 +208,8 @@ pub(crate) struct Worker {
     pub(crate) turns: Cell<u64>,
     pub(crate) connections: Connections,
     pub(crate) observer: Observer,
+    /// Since the start, by the sweep's count: the clock of connections that are idle.
+    minutes: Cell<u32>,
     drain: drain::Watch,
     credentials: RefCell<Published<Option<Arc<Credentials>>>>,
     workload: RefCell<Published<State<Arc<Workload>>>>,
@@ -256,6 +258,7 @@ impl Worker {
             turns: Cell::new(0),
             connections: Connections::default(),
             observer: config.observe.observer(std::hash::BuildHasher::hash_one(&seed, ("span", config.index))),
+            minutes: Cell::new(0),
             drain: config.drain,
             credentials: RefCell::new(Published::new(config.control.credentials())),
             workload: RefCell::new(Published::new(config.control.workload())),
@@ -294,6 +297,17 @@ impl Worker {
     /// This pod's own identity, as logs name it.
     pub(crate) fn own_identity(&self) -> Option<Arc<str>> {
         self.credentials().ok().map(|credentials| credentials.id().to_shared())
+    }
+
+    /// When a connection becomes idle, for [`Worker::is_idle_too_long`].
+    pub(crate) fn idle_since(&self) -> u32 {
+        self.minutes.get()
+    }
+
+    /// Whether a client's connection has been idle for so long that nobody will miss it. Idle connections are woken for this
+    /// once a minute: they need no timer of their own.
+    pub(crate) fn is_idle_too_long(&self, since: u32) -> bool {
+        self.minutes.get().wrapping_sub(since) > IDLE_MINUTES
     }
 
     /// The credentials in force.
@@ -388,8 +402,12 @@ impl Worker {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut quiet = 0;
         let mut own = None;
-        loop {
+        for second in 1u64.. {
             tick.tick().await;
+            let minute = second.is_multiple_of(60);
+            if minute {
+                self.minutes.set(self.minutes.get().wrapping_add(1));
+            }
             let workload = self.workload.borrow_mut().get().known().cloned();
             self.leaving.set(workload.as_ref().is_some_and(|workload| workload.draining));
             let moved = workload.as_ref().map(Arc::as_ptr) != own.as_ref().map(Arc::as_ptr);
@@ -398,6 +416,8 @@ impl Worker {
             self.targets.sweep();
             if changed {
                 self.turns.set(self.turns.get() + 1);
+            }
+            if changed || minute {
                 self.connections.wake_all();
             }
             quiet = if self.connections.take_activity() { 0 } else { quiet + 1 };
@@ -409,6 +429,10 @@ impl Worker {
 }
 
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Longer than any server keeps an idle connection (nginx 75 s, Go none, JVMs 20 s to 10 min), so that a client that counts on
+/// its own time-out never meets ours; dead peers are found by TCP's keepalive before.
+const IDLE_MINUTES: u32 = 60;
 
 /// Sweeps without a request after which free buffers go back to the system.
 const QUIET: u32 = 10;
@@ -488,3 +512,7 @@ impl Drop for Open {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::h1::{Conn, HeadError, RequestHead, parse_request};
+use super::h1::{Alarm, Conn, HeadError, RequestHead, parse_request};
 use crate::io::{Buffer, USUAL};
 
 /// What comes next on a connection.
@@ -20,10 +20,23 @@ pub(crate) enum Next {
     Refused(HeadError),
     /// A request; its head is at the front of the buffer.
     Request(RequestHead),
+    /// A head that does not come to its end.
+    Slow,
 }
 
-/// Reads the next head. `end_idle` is asked on every wake-up while nothing has been received.
-pub(crate) async fn next_request(conn: &mut Conn, limit: usize, end_idle: impl Fn() -> bool) -> Next {
+/// From the first bytes of a head to its end. Honest clients send a head in one piece; this is for lost packets, and against
+/// those who hold connections by sending a byte now and then. nginx allows as much.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Reads the next head. `end_idle` is asked on every wake-up while nothing has been received; `alarm` is used only where a head
+/// comes in pieces.
+pub(crate) async fn next_request(
+    conn: &mut Conn,
+    limit: usize,
+    alarm: &mut Alarm,
+    end_idle: impl Fn() -> bool,
+) -> Next {
+    let mut begun = false;
     loop {
         // an empty line before a request is left over from an old client's POST (RFC 9112 section 2.2)
         while conn.buffer.bytes().starts_with(b"\r\n") {
@@ -32,6 +45,10 @@ pub(crate) async fn next_request(conn: &mut Conn, limit: usize, end_idle: impl F
         if !conn.buffer.is_empty() {
             match parse_request(conn.buffer.bytes(), limit) {
                 Ok(Some(head)) => return Next::Request(head),
+                Ok(None) if !begun => {
+                    begun = true;
+                    alarm.set(Some(Instant::now() + HEAD_TIMEOUT));
+                }
                 Ok(None) => {}
                 Err(error) => return Next::Refused(error),
             }
@@ -39,13 +56,14 @@ pub(crate) async fn next_request(conn: &mut Conn, limit: usize, end_idle: impl F
         conn.buffer.release();
         let Conn { stream, buffer } = &mut *conn;
         let filled = poll_fn(|cx| match stream.poll_fill(cx, buffer, USUAL) {
-            Poll::Pending if buffer.is_empty() && end_idle() => Poll::Ready(None),
-            polled => polled.map(Some),
+            Poll::Pending if buffer.is_empty() && end_idle() => Poll::Ready(Err(Next::Idle)),
+            Poll::Pending if begun && alarm.poll_passed(cx) => Poll::Ready(Err(Next::Slow)),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(Next::End)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
         });
-        match filled.await {
-            None => return Next::Idle,
-            Some(Ok(0) | Err(_)) => return Next::End,
-            Some(Ok(_)) => {}
+        if let Err(next) = filled.await {
+            return next;
         }
     }
 }

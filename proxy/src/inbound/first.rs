@@ -21,6 +21,9 @@ use crate::worker::Worker;
 /// As outbound: a client that speaks first does so at once.
 const SILENCE: Duration = Duration::from_millis(1);
 
+/// As outbound: half a word, and then nothing.
+const UNDECIDED: Duration = Duration::from_secs(1);
+
 /// Who must authenticate has this long to begin.
 const AUTHENTICATE: Duration = Duration::from_secs(10);
 
@@ -56,7 +59,12 @@ pub(super) async fn first(worker: &Rc<Worker>, port: &Rc<Port>, conn: &mut Conn,
         true => App::Waiting(Box::pin(sleep(SILENCE))),
         false => App::Never(Box::pin(sleep(AUTHENTICATE))),
     };
-    let first = poll_fn(|cx| poll_first(cx, worker, port, conn, &mut app)).await;
+    let mut undecided = None;
+    let first = poll_fn(|cx| match poll_first(cx, worker, port, conn, &mut app) {
+        Poll::Pending if early && !conn.buffer.is_empty() => poll_undecided(cx, conn, &mut undecided),
+        polled => polled,
+    })
+    .await;
     match app {
         App::Open(conn) => (first, Some(conn)),
         _ => (first, None),
@@ -104,6 +112,13 @@ fn poll_first<'a>(
             }
         }
     }
+}
+
+/// The peer has said something that could still become anything, and waits. A ClientHello is waited for as long as a handshake.
+fn poll_undecided(cx: &mut Context<'_>, conn: &Conn, undecided: &mut Option<Pin<Box<Sleep>>>) -> Poll<First> {
+    let tls = sniff(conn.buffer.bytes()) == Sniffed::Tls;
+    let undecided = undecided.get_or_insert_with(|| Box::pin(sleep(if tls { AUTHENTICATE } else { UNDECIDED })));
+    undecided.as_mut().poll(cx).map(|()| if tls { First::ForeignTls } else { First::Other })
 }
 
 fn judge(bytes: &[u8], limit: usize) -> Option<First> {

@@ -91,10 +91,13 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
     let parting = || worker.closing.get() || worker.leaving.get();
     let mut parted = false;
     loop {
-        let end_idle = || worker.stopped.get() || !permit.holds_for_requests(worker) || (parting() && !parted);
+        let since = worker.idle_since();
+        let over = || worker.stopped.get() || !permit.holds_for_requests(worker) || worker.is_idle_too_long(since);
+        let end_idle = || over() || (parting() && !parted);
+        let (conn, alarm) = (&mut client.conn, &mut client.alarm);
         let next = match parted {
-            false => next_request(&mut client.conn, limit, end_idle).await,
-            true => Box::pin(last_request(&mut client.conn, limit, end_idle)).await,
+            false => next_request(conn, limit, alarm, end_idle).await,
+            true => Box::pin(last_request(conn, limit, alarm, end_idle)).await,
         };
         let head = match next {
             Next::Request(head) => head,
@@ -113,6 +116,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
                 return client.conn.stream.close().await;
             }
             Next::Refused(error) => return Box::pin(client.refuse_head(error)).await,
+            Next::Slow => {
+                return Box::pin(client.refuse_connection(Error::new(Kind::HeadTimeout, Side::Downstream))).await;
+            }
         };
         worker.connections.note_activity();
         match client.handle(&head).await {
@@ -129,8 +135,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
 }
 
 /// After the goodbye: a request that crossed it, or the peer's end. A peer that does neither is not waited for.
-async fn last_request(conn: &mut Conn, limit: usize, end_idle: impl Fn() -> bool) -> Next {
-    timeout(PARTING, next_request(conn, limit, end_idle)).await.unwrap_or(Next::Idle)
+async fn last_request(conn: &mut Conn, limit: usize, alarm: &mut Alarm, end_idle: impl Fn() -> bool) -> Next {
+    timeout(PARTING, next_request(conn, limit, alarm, end_idle)).await.unwrap_or(Next::Idle)
 }
 
 /// Tells a peer that is not let in, once it has asked.
@@ -139,7 +145,8 @@ pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, mut 
     port.cells(worker, EdgeProtocol::Http, peer).denied();
     let error = Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word()).at(port.address);
     count(worker, &error);
-    let asked = next_request(&mut conn, worker.head_limit, || worker.stopped.get());
+    let mut alarm = Alarm::default();
+    let asked = next_request(&mut conn, worker.head_limit, &mut alarm, || worker.stopped.get());
     let (method, length) = match timeout(ASK, asked).await {
         Ok(Next::Request(head)) => {
             refused(worker, record_of(worker, port, peer, &conn, &head));
@@ -147,7 +154,7 @@ pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, mut 
         }
         // whatever it is, it is not let in
         Ok(Next::Refused(_)) => (Method::Other, 0),
-        Ok(Next::End | Next::Idle) | Err(_) => return conn.stream.close().await,
+        Ok(Next::End | Next::Idle | Next::Slow) | Err(_) => return conn.stream.close().await,
     };
     let mut out = Buffer::default();
     render(error.kind, answer(&conn.buffer.bytes()[..length], method, true), &mut out);
@@ -342,15 +349,20 @@ impl Client<'_> {
     }
 
     /// Nothing behind a refused head can be trusted: the connection ends.
-    async fn refuse_head(mut self, error: HeadError) {
+    async fn refuse_head(self, error: HeadError) {
         let (kind, what) = match error {
             HeadError::TooLarge => (Kind::HeadTooLarge, "head too large"),
             HeadError::Malformed(what) => (Kind::BadRequest, what),
         };
-        count(self.worker, &Error::new(kind, Side::Downstream).because(what));
-        self.worker.observer.refused(Direction::Inbound, Wire::Http11, &self.conn.stream, kind);
+        self.refuse_connection(Error::new(kind, Side::Downstream).because(what)).await;
+    }
+
+    /// Tells the peer why its connection ends.
+    async fn refuse_connection(mut self, error: Error) {
+        count(self.worker, &error);
+        self.worker.observer.refused(Direction::Inbound, Wire::Http11, &self.conn.stream, error.kind);
         let mut out = Buffer::default();
-        render(kind, answer(&[], Method::Other, true), &mut out);
+        render(error.kind, answer(&[], Method::Other, true), &mut out);
         if self.conn.stream.send(out.bytes()).await.is_ok() {
             linger(self.conn).await;
         }

@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -104,6 +105,13 @@ impl Stream {
 
     /// Whether an idle connection in a pool can still be used: nothing has come but TLS housekeeping (tickets).
     pub(crate) fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Stream::Plain(tcp) = self {
+            // The kernel is asked, not the reactor, which may not have looked since the application closed: a request that is
+            // written then is lost. A system call costs less than that.
+            let mut byte = [std::mem::MaybeUninit::uninit()];
+            let peeked = SockRef::from(&*tcp).peek(&mut byte);
+            return matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        }
         let mut unexpected = Buffer::default();
         self.poll_fill(cx, &mut unexpected, USUAL).is_pending()
     }

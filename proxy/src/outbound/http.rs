@@ -54,9 +54,17 @@ enum After {
 pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
     let mut client = Client { worker, target, conn, alarm: Alarm::default(), record: None };
     loop {
-        let mut head = match next_request(&mut client.conn, worker.head_limit, || worker.closing.get()).await {
+        let since = worker.idle_since();
+        let end_idle = || worker.closing.get() || worker.is_idle_too_long(since);
+        let mut head = match next_request(&mut client.conn, worker.head_limit, &mut client.alarm, end_idle).await {
             Next::Request(head) => head,
             Next::End | Next::Idle => return,
+            Next::Slow => {
+                count(worker, &Error::new(Kind::HeadTimeout, Side::Downstream));
+                let stream = &client.conn.stream;
+                worker.observer.refused(Direction::Outbound, Wire::Http11, stream, Kind::HeadTimeout);
+                return Box::pin(answer_and_close(worker, client.conn, Kind::HeadTimeout)).await;
+            }
             Next::Refused(error) => {
                 let kind = match error {
                     HeadError::TooLarge => Kind::HeadTooLarge,

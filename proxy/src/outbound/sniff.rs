@@ -12,12 +12,13 @@ use std::time::Duration;
 use minimesh_api::model::Direction;
 use minimesh_identity::Alpn;
 use tokio::time::{Instant, Sleep, sleep};
+use tracing::debug;
 
 use super::backend::Tried;
 use super::endpoint::Upstream;
 use super::target::{Plan, Target};
 use super::tcp::{self, Carried};
-use crate::detect::{self, Sniffed};
+use crate::detect::{self, Hello, Sniffed};
 use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
 use crate::io::USUAL;
@@ -26,6 +27,10 @@ use crate::worker::Worker;
 
 /// Clients that speak first do so within microseconds of connecting; a connection opened in vain costs a handshake.
 const SILENCE: Duration = Duration::from_millis(1);
+
+/// A client that says half a word and waits for the server speaks neither HTTP nor TLS as anybody does. Long enough for a lost
+/// segment to be sent again twice; what is typed by hand becomes opaque, and arrives as well.
+const UNDECIDED: Duration = Duration::from_secs(1);
 
 /// A server that speaks later than this may be answering silence (408), not greeting.
 const GREETING: Duration = Duration::from_secs(1);
@@ -50,6 +55,13 @@ enum Early<'a> {
     Open(Carried, Instant),
 }
 
+/// What is waited for.
+struct Waiting<'a> {
+    early: Early<'a>,
+    /// Runs while the client has said something that could still become anything.
+    undecided: Option<Pin<Box<Sleep>>>,
+}
+
 /// Whoever spoke first.
 enum First {
     Client(Sniffed),
@@ -66,13 +78,14 @@ pub(super) async fn sniff(
     conn: &mut Conn,
     early: bool,
 ) -> Sniffing {
-    let mut state = match (early, target.is_server_first()) {
+    let early = match (early, target.is_server_first()) {
         (false, _) => Early::None,
         (true, false) => Early::Waiting(Box::pin(sleep(SILENCE))),
         (true, true) => Early::Opening(open(worker, plan)),
     };
+    let mut state = Waiting { early, undecided: None };
     let first = poll_fn(|cx| poll_first(cx, worker, plan, conn, &mut state)).await;
-    let (carried, opening) = match state {
+    let (carried, opening) = match state.early {
         Early::Open(carried, _) => (Some(carried), false),
         Early::Opening(_) => (None, true),
         Early::None | Early::Waiting(_) => (None, false),
@@ -92,7 +105,10 @@ pub(super) async fn sniff(
             return Sniffing::Http1;
         }
         First::Client(Sniffed::Http2) => (Detected::Http2, Sniffing::Opaque(carried)),
-        First::Client(Sniffed::Tls) => (Detected::Tls, Sniffing::Opaque(carried)),
+        First::Client(Sniffed::Tls) => {
+            debug!(address = %target.address, server_name = detect::server_name(conn.buffer.bytes()), "the application's own TLS");
+            (Detected::Tls, Sniffing::Opaque(carried))
+        }
         First::Client(_) => (Detected::Opaque, Sniffing::Opaque(carried)),
         First::Server { proven } => {
             if proven {
@@ -129,7 +145,7 @@ fn poll_first<'a>(
     worker: &'a Rc<Worker>,
     plan: &'a Rc<Plan>,
     conn: &mut Conn,
-    early: &mut Early<'a>,
+    state: &mut Waiting<'a>,
 ) -> Poll<First> {
     if worker.stopped.get() {
         return Poll::Ready(First::ClientEnded);
@@ -142,14 +158,23 @@ fn poll_first<'a>(
             Poll::Ready(Err(_)) => return Poll::Ready(First::ClientEnded),
             Poll::Ready(Ok(_)) => match detect::sniff(conn.buffer.bytes()) {
                 Sniffed::More if conn.buffer.len() < worker.head_limit => {}
+                // its name stands in it
+                Sniffed::Tls if detect::client_hello(conn.buffer.bytes()) == Hello::More => {}
                 sniffed => return Poll::Ready(First::Client(sniffed)),
             },
             Poll::Pending => break,
         }
     }
-    if !conn.buffer.is_empty() && matches!(early, Early::Waiting(_)) {
-        // the client does speak, only slowly
-        *early = Early::None;
+    let Waiting { early, undecided } = state;
+    if !conn.buffer.is_empty() {
+        if matches!(early, Early::Waiting(_)) {
+            // the client does speak, only slowly
+            *early = Early::None;
+        }
+        let undecided = undecided.get_or_insert_with(|| Box::pin(sleep(UNDECIDED)));
+        if undecided.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(First::Client(Sniffed::Opaque));
+        }
     }
     loop {
         match early {

@@ -178,3 +178,37 @@ async fn futures_stay_small() {
     assert!(size <= 2900, "{size}");
     assert!(std::mem::size_of::<crate::io::Stream>() <= 40);
 }
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_head_without_end_is_answered_after_a_minute() {
+    let (mesh, server) = one_server().await;
+    for address in [mesh.client.address, server.proxy.address] {
+        let tcp = TcpStream::connect(address).await.expect("listener");
+        let mut slow = Client { tcp, left: Vec::new() };
+        slow.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ").await;
+        let began = tokio::time::Instant::now();
+        let answer = String::from_utf8(slow.rest().await).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("minimesh-error: head_timeout"), "{answer}");
+        assert_eq!(began.elapsed().as_secs(), 60);
+    }
+    // a head in pieces is none of that, and its connection goes on
+    let mut client = mesh.connect().await;
+    for _ in 0..2 {
+        client.send(b"GET / HTTP/1.1\r\nHo").await;
+        tokio::time::advance(Duration::from_secs(30)).await;
+        client.send(b"st: a\r\n\r\n").await;
+        assert!(client.message().await.expect("a response").starts_with(b"HTTP/1.1 200 "));
+        tokio::time::advance(Duration::from_secs(300)).await;
+    }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_connection_that_was_idle_for_an_hour_is_closed() {
+    let (mesh, _server) = one_server().await;
+    let mut client = mesh.connect().await;
+    client.get().await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(client.rest().await, b"");
+    let minutes = began.elapsed().as_secs() / 60;
+    assert!((60..=62).contains(&minutes), "{minutes}");
+}

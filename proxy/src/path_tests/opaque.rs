@@ -107,3 +107,126 @@ async fn an_address_outside_the_cluster_is_passed_through() {
     assert_eq!(client.exactly(11).await.as_deref(), Some(&b"220 hello\r\n"[..]));
     drop(mesh);
 }
+
+/// A ClientHello as an application would send it, for a name.
+fn client_hello(name: &str) -> Vec<u8> {
+    let mut config =
+        rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = name.to_owned().try_into().expect("a name");
+    let mut hello = Vec::new();
+    rustls::ClientConnection::new(Arc::new(config), name).expect("a client").write_tls(&mut hello).expect("memory");
+    hello
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_hello_in_many_segments_passes_meshed_or_not() {
+    let hello = client_hello("shop.example.com");
+    assert_eq!(crate::detect::server_name(&hello).as_deref(), Some("shop.example.com"));
+    let (mesh, size) = (Mesh::new(), hello.len());
+    let app = app(move |mut peer| async move {
+        let hello = peer.exactly(size).await.expect("hello");
+        peer.send(&hello).await;
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    for endpoint in [server.endpoint(), unmeshed(app)] {
+        mesh.service(Protocol::Detect, vec![endpoint]);
+        let mut client = mesh.connect().await;
+        for piece in hello.chunks(size / 7) {
+            client.send(piece).await;
+            for _ in 0..5 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(client.rest().await == hello);
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_only_looks_like_a_client_hello_passes_as_bytes() {
+    let (mesh, _server) = one_byte_echo().await;
+    for bytes in
+        [&b"\x16\x03\x01\x00\x00\x01\x00\x00\x00"[..], b"\x16\x03\x01\xff", b"\x16\x03\x01\x00\x05\x01\xff\xff\xff\x00"]
+    {
+        let mut client = mesh.connect().await;
+        client.send(bytes).await;
+        assert_eq!(client.exactly(bytes.len()).await.as_deref(), Some(bytes));
+    }
+}
+
+async fn one_byte_echo() -> (Mesh, Server) {
+    let mesh = Mesh::new();
+    let app = app(|mut peer| async move {
+        while let Some(byte) = peer.exactly(1).await {
+            peer.send(&byte).await;
+        }
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    (mesh, server)
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn half_a_word_is_passed_on_when_nothing_follows() {
+    let (mesh, server) = one_byte_echo().await;
+    for word in [&b"HELLO"[..], b"\x16\x03\x01\x00\x50\x01\x00\x00\x4c\x03"] {
+        let mut client = mesh.connect().await;
+        client.send(word).await;
+        assert_eq!(client.exactly(word.len()).await.as_deref(), Some(word));
+        // and from a client without a proxy
+        let tcp = TcpStream::connect(server.proxy.address).await.expect("inbound listener");
+        let mut client = Client { tcp, left: Vec::new() };
+        client.send(word).await;
+        assert_eq!(client.exactly(word.len()).await.as_deref(), Some(word));
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn each_direction_ends_by_itself() {
+    let mesh = Mesh::new();
+    let app = app(|mut peer| async move {
+        // ends first, and still hears what the client says
+        peer.send(b"\0bye").await;
+        peer.tcp.shutdown().await.expect("shutdown");
+        assert_eq!(peer.exactly(500_000).await.map(|bytes| bytes.len()), Some(500_000));
+        assert_eq!(peer.exactly(1).await, None);
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Opaque, vec![server.endpoint()]);
+    let mut client = mesh.connect().await;
+    assert_eq!(client.rest().await, b"\0bye");
+    client.send(&vec![7; 500_000]).await;
+    client.tcp.shutdown().await.expect("shutdown");
+    while server.proxy.metrics.reports().iter().all(|report| report.tcp_closed == 0) {
+        tokio::task::yield_now().await;
+    }
+    assert!(server.proxy.metrics.reports().iter().any(|report| report.bytes_read == 500_000));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_clients_reset_is_passed_on() {
+    let mesh = Mesh::new();
+    let (told, heard) = tokio::sync::oneshot::channel();
+    let told = Rc::new(Cell::new(Some(told)));
+    let app = app(move |mut peer| {
+        let told = told.take();
+        async move {
+            peer.exactly(1).await.expect("a byte");
+            peer.send(b"\0").await;
+            let reset = peer.is_reset().await;
+            told.expect("one connection").send(reset).expect("the test listens");
+        }
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let mut client = mesh.connect().await;
+    client.send(b"\0").await;
+    client.exactly(1).await.expect("an answer");
+    client.tcp.set_zero_linger().expect("linger");
+    drop(client);
+    assert!(heard.await.expect("the application sees the end"));
+}
