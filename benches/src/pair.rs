@@ -1,5 +1,6 @@
 //! The real data path in one process: a client's sidecar and a server's, each a worker thread with its own fake control, mTLS
-//! between them over loopback, a route with matches and a filter on the way, a strict port at the end, metrics on.
+//! between them over loopback (or plaintext, to tell TLS' share), a route with matches and a filter on the way, a strict port at
+//! the end, metrics on.
 //!
 //! What is missing against two pods: interception (original destinations are given), discovery, and the network.
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use minimesh_api::model::{
     BackendKey, BackendRef, DefaultPolicy, Endpoint, EndpointState, Endpoints, Filter, Header, HeaderMatch,
-    HeaderModifier, HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch, PortPolicy, Protocol, RuleOrder, StringMatch,
-    Timeouts, Transport, WeightedBackend, WorkloadRef,
+    HeaderModifier, HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch, PlaintextReason, PortPolicy, Protocol,
+    RuleOrder, StringMatch, Timeouts, Transport, WeightedBackend, WorkloadRef,
 };
 use minimesh_identity::authority::Authority;
 use minimesh_identity::{Credentials, SpiffeId, TicketKeys};
@@ -42,9 +43,18 @@ struct Sidecar {
     _thread: worker::Running,
 }
 
+/// How the two sidecars speak with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// As in a mesh; the server's port is strict.
+    MutualTls,
+    /// As to a pod without sidecar; the server's port is open to all.
+    Plaintext,
+}
+
 impl Pair {
     /// Starts an HTTP application, and a sidecar at either end.
-    pub fn start() -> io::Result<Pair> {
+    pub fn start(link: Link) -> io::Result<Pair> {
         let application = application()?;
         let authority = Authority::create(DOMAIN).map_err(io::Error::other)?;
 
@@ -52,8 +62,14 @@ impl Pair {
         let server_address = inbound.local_addr()?;
         let (control, server) = ControlHandle::fake(Metrics::new(CODES), vec![]);
         control.credentials(credentials(&authority, "carts")?);
-        let strict = PortPolicy { protocol: Protocol::Http1, policy: DefaultPolicy::AllAuthenticated };
-        control.port(application.port(), strict);
+        let (transport, policy) = match link {
+            Link::MutualTls => {
+                let identity = format!("spiffe://{DOMAIN}/ns/shop/sa/carts").into();
+                (Transport::MutualTls { identity }, DefaultPolicy::AllAuthenticated)
+            }
+            Link::Plaintext => (Transport::Plaintext(PlaintextReason::NotMeshed), DefaultPolicy::AllUnauthenticated),
+        };
+        control.port(application.port(), PortPolicy { protocol: Protocol::Http1, policy });
         let server_metrics = Arc::clone(server.metrics());
         let origin = Origin::Fixed { outbound: SERVICE, inbound: application };
         let server = sidecar(1, control, server, vec![], vec![inbound], origin)?;
@@ -62,13 +78,33 @@ impl Pair {
         let client_address = outbound.local_addr()?;
         let (control, client) = ControlHandle::fake(Metrics::new(CODES), vec![]);
         control.credentials(credentials(&authority, "front-end")?);
-        control.endpoints(&carts(), Endpoints(vec![endpoint(server_address)]));
+        control.endpoints(&carts(), Endpoints(vec![endpoint(server_address, transport)]));
         let routes = Arc::new(RouteTable::compile(&[route()]).map_err(|error| io::Error::other(format!("{error:?}")))?);
         control.target(SERVICE, TargetSnapshot::Service { service: carts(), protocol: Protocol::Detect, routes });
         let client_metrics = Arc::clone(client.metrics());
         let origin = Origin::Fixed { outbound: SERVICE, inbound: application };
         let client = sidecar(0, control, client, vec![outbound], vec![], origin)?;
         Ok(Pair { outbound: client_address, client_metrics, server_metrics, _held: (client, server) })
+    }
+
+    /// A client's requests, one after the other on one connection to [`Pair::outbound`], and their answers. Allocates nothing.
+    pub fn ask(&self, client: &mut TcpStream, times: u32) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        for _ in 0..times {
+            client.write_all(REQUEST)?;
+            let mut filled = 0;
+            while !buffer[..filled].ends_with(b"0.00\"}") {
+                let count = client.read(&mut buffer[filled..])?;
+                filled += count;
+                if count == 0 || !buffer[..filled].starts_with(&RESPONSE[..15.min(filled)]) {
+                    return Err(io::Error::other(format!(
+                        "not the answer: {:?}",
+                        String::from_utf8_lossy(&buffer[..filled])
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -114,10 +150,10 @@ fn carts() -> BackendKey {
     BackendKey { namespace: "shop".into(), name: "carts".into(), port: 80 }
 }
 
-fn endpoint(address: SocketAddr) -> Endpoint {
+fn endpoint(address: SocketAddr, transport: Transport) -> Endpoint {
     Endpoint {
         address,
-        transport: Transport::MutualTls { identity: format!("spiffe://{DOMAIN}/ns/shop/sa/carts").into() },
+        transport,
         state: EndpointState::Serving,
         workload: Some(WorkloadRef {
             namespace: "shop".into(),
@@ -194,8 +230,12 @@ fn serve(mut connection: TcpStream) -> io::Result<()> {
     }
 }
 
+const REQUEST: &[u8] =
+    b"GET /carts/57a98d98e4b00679b4a830b2/items HTTP/1.1\r\nHost: carts\r\nUser-Agent: front-end\r\n\
+    Accept: application/json\r\nx-version: 1\r\n\r\n";
+
 /// What the application answers.
-pub const RESPONSE: &[u8] =
+const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nserver: carts\r\ncontent-length: 27\r\n\r\n\
     {\"items\":[],\"total\":\"0.00\"}";
 

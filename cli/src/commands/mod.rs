@@ -17,6 +17,8 @@ use crate::Failure;
 
 /// What `minimesh` can be asked to do.
 #[derive(clap::Subcommand)]
+// a part reads its own arguments only: the code that describes the others' would stay in a sidecar's memory (docs/adr/008)
+#[command(defer = true)]
 pub(crate) enum Command {
     ControlPlane(control_plane::Args),
     Demo(demo::Args),
