@@ -67,6 +67,11 @@ impl Head {
         !self.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 
+    /// Whether the sender says that it keeps the connection: HTTP/1.0 closes it otherwise.
+    pub fn says_keep_alive(&self) -> bool {
+        self.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"))
+    }
+
     /// Framing of a request's body.
     pub fn request_framing(&self) -> Framing {
         self.framing().unwrap_or(Framing::Length(0))

@@ -18,6 +18,7 @@ pub mod body;
 pub mod compat;
 pub mod demo;
 pub mod http;
+pub mod http2;
 pub mod protocol;
 pub mod stage;
 pub mod wait;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minimesh_tests::apps::{Exchange, Request};
+use minimesh_tests::apps::{Exchange, LoadPlan, LoadProtocol, Request};
 use minimesh_tests::protocol::Status;
 use minimesh_tests::wait;
 use minimesh_tests::world::World;
@@ -12,9 +12,15 @@ fn pods_reach_each_other_and_requests_are_compared_byte_for_byte() {
     let world = World::start("harness-requests");
     let (client, server) = (world.pod("client").unmeshed().start(), world.pod("server").unmeshed().start());
     let http = server.http_server(8080);
-    let load = client.load(server.port(8080), 1_000, 500, 1 << 20);
+    let load = client.load(&LoadPlan {
+        largest_body: 1 << 20,
+        first_id: 1_000,
+        protocols: vec![LoadProtocol::Grpc, LoadProtocol::Http10, LoadProtocol::Http11, LoadProtocol::Http2],
+        requests_per_connection: Some(20),
+        ..LoadPlan::new(server.port(8080), 500)
+    });
     let (result, mut sent) = load.finish(Duration::from_secs(60));
-    assert_eq!((result.succeeded, result.failed), (500, vec![]));
+    assert_eq!((result.succeeded, result.examples), (500, vec![]));
     let mut received = http.received();
     sent.sort();
     received.sort();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use minimesh_tests::apps::{LoadResult, Request};
+use minimesh_tests::apps::{LoadPlan, LoadProtocol, LoadResult, Request};
 use minimesh_tests::protocol::Status;
 use minimesh_tests::wait;
 use minimesh_tests::world::manifests::Service;
@@ -16,7 +16,6 @@ const SERVICE: Service<'_> =
 const REQUESTS: u64 = 100_000;
 /// Of each sidecar's leaf in the course of the turmoil.
 const RENEWALS: f64 = 5.0;
-const LARGEST_BODY: u64 = 16 << 20;
 /// For a run of that many requests on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -30,9 +29,9 @@ fn no_request_is_lost_doubled_or_altered_through_two_proxies() {
     world.serve(&SERVICE, &servers.each_ref());
     reached(&client);
 
-    let (result, sent) = client.load(address(), 1, requests(), LARGEST_BODY).finish(PATIENCE);
+    let (result, sent) = client.load(&of_every_protocol()).finish(PATIENCE);
     report("two proxies", &result);
-    assert_eq!(result.failed, []);
+    assert_eq!((result.failed, result.examples), (0, vec![]));
     same(sent, &http);
     let secured = client.metric("request_total", &[("direction", "outbound"), ("tls", "true")]);
     assert!(secured >= requests() as f64, "{secured} requests went out encrypted");
@@ -48,7 +47,7 @@ fn the_same_while_endpoints_come_and_go_leaves_renew_and_the_control_plane_dies(
     publish(&world, &replicas);
     reached(&client);
 
-    let load = client.load(address(), 1, requests(), LARGEST_BODY);
+    let load = client.load(&LoadPlan::new(address(), requests()));
     let (mut gone, mut number) = (Vec::new(), 2);
     let begun = Instant::now();
     while load.is_running() {
@@ -70,9 +69,15 @@ fn the_same_while_endpoints_come_and_go_leaves_renew_and_the_control_plane_dies(
     let renewed = renewals(&client);
     report(&format!("{} endpoints left, as many control planes died, {renewed} renewals", gone.len()), &result);
     assert!(renewed >= RENEWALS, "the client renewed its leaf {renewed} times");
-    assert_eq!(result.failed, []);
+    assert_eq!((result.failed, result.examples), (0, vec![]));
     let stayed = replicas.into_iter().map(|(_, server)| server);
     same(sent, &gone.into_iter().chain(stayed).collect::<Vec<_>>());
+}
+
+/// Over every version of HTTP.
+fn of_every_protocol() -> LoadPlan {
+    use LoadProtocol::{Http10, Http11};
+    LoadPlan { protocols: vec![Http10, Http11], ..LoadPlan::new(address(), requests()) }
 }
 
 type Replica<'w> = (Pod<'w>, HttpServer<'w>);
@@ -136,9 +141,9 @@ fn same(mut sent: Vec<String>, servers: &[HttpServer<'_>]) {
 }
 
 fn report(what: &str, result: &LoadResult) {
-    let LoadResult { succeeded, failed, bytes_sent, bytes_received, seconds } = result;
+    let LoadResult { succeeded, failed, bytes_sent, bytes_received, seconds, .. } = result;
     let mebibytes = (bytes_sent + bytes_received) >> 20;
-    println!("{what}: {succeeded} requests, {} failed, {mebibytes} MiB, {seconds:.1} s", failed.len());
+    println!("{what}: {succeeded} requests, {failed} failed, {mebibytes} MiB, {seconds:.1} s");
 }
 
 #[allow(clippy::disallowed_methods)] // a test has no command line of its own

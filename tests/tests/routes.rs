@@ -1,9 +1,9 @@
 //! HTTPRoutes in files: where requests go, how fast a change arrives, and what is answered where they go nowhere.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use minimesh_tests::apps::{Request, Response};
+use minimesh_tests::apps::{LoadPlan, LoadProtocol, Request, Response};
 use minimesh_tests::wait;
 use minimesh_tests::world::manifests::Service;
 use minimesh_tests::world::{ControlPlane, HttpServer, Pod, World};
@@ -100,6 +100,40 @@ fn matches_filters_and_weights_are_honoured() {
     assert_eq!(marked.header("x-seen-old"), None);
     assert_eq!(marked.header("x-marked"), Some("yes"));
 }
+
+#[test]
+fn requests_on_one_connection_are_split_by_weight() {
+    let world = World::start("routes-weights");
+    let control_plane = world.control_plane(&[]);
+    let (client, servers) = two_backends(&world, &control_plane);
+    world.manifest(
+        "route.yaml",
+        &route("  - backendRefs: [{name: one, port: 80, weight: 7}, {name: two, port: 80, weight: 3}]\n"),
+    );
+    wait::eventually("the route", || (ask(&client, "/").header("x-server") == Some("two")).then_some(()));
+    for protocol in [LoadProtocol::Http10, LoadProtocol::Http11] {
+        let before = servers.each_ref().map(|server| server.received().len());
+        let plan = LoadPlan {
+            connections: 1,
+            protocols: vec![protocol],
+            requests_per_connection: None,
+            largest_body: 1_000,
+            ..LoadPlan::new(address(&FRONT), REQUESTS)
+        };
+        let (result, _) = client.load(&plan).finish(PATIENCE);
+        assert_eq!((result.succeeded, result.examples), (REQUESTS, vec![]), "{protocol:?}");
+        let after = servers.each_ref().map(|server| server.received().len());
+        let (one, two) = (after[0] - before[0], after[1] - before[1]);
+        println!("{protocol:?}: {one} and {two}");
+        // 7 000 expected, and sigma is the square root of 10 000 × 0.7 × 0.3
+        assert!((7_000 - 4 * 46..=7_000 + 4 * 46).contains(&one) && one + two == 10_000, "{protocol:?}: {one}, {two}");
+    }
+}
+
+/// Enough to see weights in.
+const REQUESTS: u64 = 10_000;
+/// For so many on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const RULES: &str = r"  - matches:
     - queryParams: [{name: version, value: '2'}]

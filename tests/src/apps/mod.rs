@@ -7,6 +7,7 @@ mod flags;
 mod http_load;
 mod http_request;
 mod http_server;
+mod long_stream;
 mod rogue;
 mod tcp_client;
 mod tcp_server;
@@ -15,19 +16,21 @@ use crate::Failure;
 use flags::Flags;
 
 pub(crate) use capture::packets;
-pub use http_load::LoadResult;
+pub use http_load::{LoadPlan, LoadProtocol, LoadResult};
 pub use http_request::{Request, Response};
+pub use long_stream::{Carrier, StreamResult};
 pub use rogue::{Rogue, RogueResult};
 pub use tcp_client::{Exchange, ExchangeResult};
 
 type App = fn(&Flags) -> Result<(), Failure>;
 
-const APPS: [(&str, App); 8] = [
+const APPS: [(&str, App); 9] = [
     ("capture", capture::run),
     ("dial", dial::run),
     ("http-load", http_load::run),
     ("http-request", http_request::run),
     ("http-server", http_server::run),
+    ("long-stream", long_stream::run),
     ("rogue", rogue::run),
     ("tcp-client", tcp_client::run),
     ("tcp-server", tcp_server::run),

@@ -21,7 +21,7 @@ use crate::stage::SELF;
 use crate::wait;
 
 pub use control_plane::ControlPlane;
-pub use pod::{HttpServer, Load, Pod, PodBuilder, UnmeshedBuilder};
+pub use pod::{HttpServer, Load, LongStream, Pod, PodBuilder, UnmeshedBuilder};
 pub use process::Process;
 
 use manifests::Service;

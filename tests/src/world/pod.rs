@@ -9,7 +9,9 @@ use minimesh_balance::Rng;
 
 use super::manifests::PodObject;
 use super::{ControlPlane, NAMESPACE, Process, World, control_plane, lines, minimesh, ready};
-use crate::apps::{Exchange, ExchangeResult, LoadResult, Request, Response, Rogue, RogueResult};
+use crate::apps::{
+    Carrier, Exchange, ExchangeResult, LoadPlan, LoadResult, Request, Response, Rogue, RogueResult, StreamResult,
+};
 use crate::protocol::Reply;
 use crate::stage::SELF;
 use crate::{body, protocol, wait};
@@ -210,28 +212,10 @@ impl<'w> Pod<'w> {
         self.said(&self.app("rogue", &["--rogue", &json(rogue)]))
     }
 
-    /// Begins to send many requests from it; `first_id` keeps ids of several clients apart.
-    pub fn load(&self, target: SocketAddr, first_id: u64, requests: u64, largest_body: u64) -> Load<'w> {
-        let log = self.world.path(&format!("logs/{}-{first_id}.sent", self.name));
-        let (target, first, requests) = (target.to_string(), first_id.to_string(), requests.to_string());
-        let (largest, path) = (largest_body.to_string(), log.display().to_string());
-        let process = self.app(
-            "http-load",
-            &[
-                "--target",
-                &target,
-                "--first-id",
-                &first,
-                "--requests",
-                &requests,
-                "--largest-body",
-                &largest,
-                "--connections",
-                "8",
-                "--log",
-                &path,
-            ],
-        );
+    /// Begins to send many requests from it.
+    pub fn load(&self, plan: &LoadPlan) -> Load<'w> {
+        let log = self.world.path(&format!("logs/{}-{}.sent", self.name, plan.first_id));
+        let process = self.app("http-load", &["--plan", &json(plan), "--log", &log.display().to_string()]);
         Load { process, log }
     }
 
@@ -255,6 +239,13 @@ impl<'w> Pod<'w> {
             Reply::Done => {}
             other => panic!("no address {address} for {}: {other:?}", self.name),
         }
+    }
+
+    /// Begins a conversation that lasts, with a server that echoes; it is under way when this returns.
+    pub fn long_stream(&self, target: SocketAddr, carrier: Carrier) -> LongStream<'w> {
+        let process = self.app("long-stream", &["--target", &target.to_string(), "--carrier", &json(&carrier)]);
+        ready(&process);
+        LongStream { process }
     }
 
     /// Asks its sidecar's admin port.
@@ -329,6 +320,21 @@ impl Load<'_> {
     pub fn finish(self, patience: Duration) -> (LoadResult, Vec<String>) {
         let output = self.process.succeed_within(patience);
         (serde_json::from_str(&output).expect("it says what became of it"), lines(&self.log))
+    }
+}
+
+/// A conversation under way.
+pub struct LongStream<'w> {
+    process: Process<'w>,
+}
+
+impl LongStream<'_> {
+    /// Has the client end it, and says how it went.
+    pub fn finish(self) -> StreamResult {
+        self.process.terminate();
+        let output = self.process.output();
+        let said = output.lines().last().and_then(|line| serde_json::from_str(line).ok());
+        said.unwrap_or_else(|| panic!("it says how it went: {output}{}", self.process.log()))
     }
 }
 
