@@ -210,6 +210,8 @@ pub(crate) struct Worker {
     pub(crate) observer: Observer,
     /// Since the start, by the sweep's count: the clock of connections that are idle.
     minutes: Cell<u32>,
+    /// Copies of requests on their way.
+    pub(crate) mirrors: Cell<usize>,
     drain: drain::Watch,
     credentials: RefCell<Published<Option<Arc<Credentials>>>>,
     workload: RefCell<Published<State<Arc<Workload>>>>,
@@ -259,6 +261,7 @@ impl Worker {
             connections: Connections::default(),
             observer: config.observe.observer(std::hash::BuildHasher::hash_one(&seed, ("span", config.index))),
             minutes: Cell::new(0),
+            mirrors: Cell::new(0),
             drain: config.drain,
             credentials: RefCell::new(Published::new(config.control.credentials())),
             workload: RefCell::new(Published::new(config.control.workload())),
@@ -477,13 +480,22 @@ impl Connections {
 }
 
 /// A connection's place in `Connections`, given back when its task ends, however it ends.
-struct Open {
+pub(crate) struct Open {
     worker: Rc<Worker>,
     place: usize,
+    /// It was accepted, and counts as such.
+    accepted: bool,
 }
 
 impl Open {
     async fn new(worker: &Rc<Worker>) -> Open {
+        let mut open = Open::aside(worker).await;
+        open.accepted = true;
+        open
+    }
+
+    /// For work beside the connections, which ends with the worker like them.
+    pub(crate) async fn aside(worker: &Rc<Worker>) -> Open {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let connections = &worker.connections;
         let mut wakers = connections.wakers.borrow_mut();
@@ -493,7 +505,7 @@ impl Open {
         });
         wakers[place] = Some(waker);
         connections.open.set(connections.open.get() + 1);
-        Open { worker: Rc::clone(worker), place }
+        Open { worker: Rc::clone(worker), place, accepted: false }
     }
 }
 
@@ -503,8 +515,10 @@ impl Drop for Open {
         connections.wakers.borrow_mut()[self.place] = None;
         connections.free.borrow_mut().push(self.place);
         connections.open.set(connections.open.get() - 1);
-        self.worker.cells.finished();
-        self.worker.desks[self.worker.index].open.fetch_sub(1, Ordering::Relaxed);
+        if self.accepted {
+            self.worker.cells.finished();
+            self.worker.desks[self.worker.index].open.fetch_sub(1, Ordering::Relaxed);
+        }
         if connections.open.get() == 0
             && let Some(waker) = connections.empty.borrow_mut().take()
         {

@@ -1,4 +1,4 @@
-//! Pure load balancing: power of two choices over peak EWMA latency.
+//! Pure load balancing: power of two choices over peak EWMA latency; and the budget of retries.
 //!
 //! Owns the estimate of how busy and how slow an endpoint is, and the choice between two. Called by the proxy's workers, one
 //! request at a time; a [`Slot`] lives as long as the endpoint is known, whatever happens to the list it stands in. Never
@@ -12,10 +12,12 @@
 //! by the time that passed and not by the number of answers. Without traffic it falls towards zero, so that an endpoint that
 //! was slow is asked again.
 
+mod budget;
 mod pick;
 mod rng;
 mod slot;
 
+pub use budget::Budget;
 pub use pick::pick_p2c;
 pub use rng::Rng;
 pub use slot::{Outcome, Slot};

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use minimesh_balance::{Outcome, Rng, Slot, pick_p2c};
+use minimesh_balance::{Budget, Outcome, Rng, Slot, pick_p2c};
 use proptest::prelude::*;
 
 #[test]
@@ -267,5 +267,38 @@ impl World {
             self.slots[index].finish(started, end, Outcome::Success);
         }
         asked
+    }
+}
+
+#[test]
+fn a_budget_lets_a_burst_pass_and_then_a_share() {
+    let now = Instant::now();
+    let budget = Budget::new(now);
+    assert_eq!((0..200).filter(|_| budget.withdraw(now)).count(), 100);
+    (0..10).for_each(|_| budget.deposit(now));
+    assert_eq!((0..10).filter(|_| budget.withdraw(now)).count(), 2);
+    let later = now + Duration::from_millis(500);
+    assert_eq!((0..10).filter(|_| budget.withdraw(later)).count(), 5);
+    // a clock that seems to go back brings nothing and breaks nothing
+    assert!(!budget.withdraw(now));
+}
+
+proptest! {
+    #[test]
+    fn retries_never_exceed_the_budget(steps in proptest::collection::vec((any::<bool>(), 0u64..50), 0..2000)) {
+        let start = Instant::now();
+        let budget = Budget::new(start);
+        let (mut now, mut requests, mut retries) = (start, 0u32, 0u32);
+        for (retry, millis) in steps {
+            now += Duration::from_millis(millis);
+            if retry {
+                retries += u32::from(budget.withdraw(now));
+            } else {
+                budget.deposit(now);
+                requests += 1;
+            }
+            let most = 100.0 + 0.2 * f64::from(requests) + 10.0 * (now - start).as_secs_f64();
+            prop_assert!(f64::from(retries) <= most + 1e-6, "{retries} of {most}");
+        }
     }
 }

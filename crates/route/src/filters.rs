@@ -20,7 +20,7 @@ pub struct Filters {
     pub response: HeaderEdits,
     /// Of the request's URL.
     pub rewrite: Rewrite,
-    /// Copies of the request.
+    /// Copies of the request; 32 at most.
     pub mirrors: Vec<Mirror>,
     /// The request is answered with another location.
     pub redirect: Option<Box<Redirect>>,
@@ -65,6 +65,9 @@ pub struct HeaderLine {
     /// `Name: value\r\n`, the name in the case in which it was configured.
     pub line: Box<[u8]>,
 }
+
+/// Gateway API allows 16 filters of a rule and 16 of a backend.
+const MIRRORS: usize = 32;
 
 /// Framing and connection management belong to the proxy on each hop (RFC 9110 section 7.6.1); a filter that touched
 /// them could make two parties disagree about where a message ends.
@@ -174,6 +177,9 @@ impl Filters {
                     if let BackendRef::Service(_) = source.backend {
                         let index = backends.index(&source.backend);
                         let (numerator, denominator) = (source.numerator, source.denominator);
+                        if self.mirrors.len() >= MIRRORS {
+                            return Err(place.error(format!("more than {MIRRORS} mirrors")));
+                        }
                         self.mirrors.push(Mirror { index, numerator, denominator });
                     }
                 }

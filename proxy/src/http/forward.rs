@@ -9,6 +9,7 @@ use minimesh_identity::PeerError;
 use minimesh_route::HeaderEdits;
 use tokio::time::Instant;
 
+use super::Retries;
 use super::h1::{
     Body, Broken, Conn, DELIVERED, Exchange, Failure, Framing, Guard, HeadError, Hold, Method, RequestHead,
     ResponseHead, Strip, Transfer,
@@ -36,6 +37,10 @@ pub(crate) struct Passage<'a> {
     pub(crate) began: Instant,
     /// Time since then that was spent waiting for a connection.
     pub(crate) waited: Duration,
+    /// Whether an answer is thrown away, because the route wants another attempt.
+    pub(crate) retries: Option<&'a Retries<'a>>,
+    /// The request stays in the client's buffer as far as it can, for a copy.
+    pub(crate) keep: bool,
 }
 
 /// A request that was answered.
@@ -54,6 +59,10 @@ pub(crate) struct Forwarded {
     pub(crate) keep_up: bool,
     /// Both connections are now a tunnel.
     pub(crate) tunnel: bool,
+    /// The answer was thrown away: the request, which is still in the client's buffer, is to be sent again.
+    pub(crate) discarded: bool,
+    /// Length of the request at the front of the client's buffer, where it was to be kept there and could be; else 0.
+    pub(crate) kept: usize,
 }
 
 /// A request that was not answered, or not to its end.
@@ -113,6 +122,9 @@ pub(crate) async fn forward(
         let repeatable = exchange.request().is_repeatable();
         return Err(Failed { error, answered: None, repeatable, cut: false });
     }
+    if passage.retries.is_some_and(|retries| is_discarded(&exchange, &response, passage, retries)) {
+        return Ok(discard(&mut exchange, &response, goodbye));
+    }
     exchange.delivered();
     let plan = match Plan::of(head, &response, passage) {
         Ok(plan) => plan,
@@ -138,7 +150,10 @@ pub(crate) async fn forward(
         plan.keep_down && response.keep_alive && exchange.finish_upload().await.is_ok()
     };
     let sent = exchange.request().moved();
-    exchange.let_go();
+    let kept = exchange.request().whole().filter(|_| passage.keep && !plan.tunnel);
+    if kept.is_none() {
+        exchange.let_go();
+    }
     let (half_closed, up_is_clean) = (exchange.is_half_closed(), exchange.up.buffer.is_empty());
     Ok(Forwarded {
         status: response.status,
@@ -148,7 +163,49 @@ pub(crate) async fn forward(
         keep_down: plan.keep_down && uploaded,
         keep_up: response.keep_alive && !goodbye && uploaded && !half_closed && up_is_clean,
         tunnel: plan.tunnel,
+        discarded: false,
+        kept: kept.unwrap_or(0),
     })
+}
+
+/// Whether the route wants the request to be sent again instead.
+fn is_discarded(
+    exchange: &Exchange<'_>,
+    response: &ResponseHead,
+    passage: &Passage<'_>,
+    retries: &Retries<'_>,
+) -> bool {
+    let head = &exchange.up.buffer.bytes()[..response.len];
+    let cause = response.mesh_error(head).filter(|_| passage.mesh).and_then(Kind::from_code);
+    match exchange.request().is_repeatable() {
+        true => retries.discards(response.status, cause),
+        false => {
+            retries.lost(response.status);
+            false
+        }
+    }
+}
+
+/// Leaves an answer out. The server's connection goes on where all of the answer is here already, as that of an error mostly is.
+fn discard(exchange: &mut Exchange<'_>, response: &ResponseHead, goodbye: bool) -> Forwarded {
+    let mut body = Body::new(response.framing);
+    let taken = body.take(&exchange.up.buffer.bytes()[response.len..]).ok().filter(|_| body.is_done());
+    if let Some(taken) = taken {
+        exchange.up.buffer.consume(response.len + taken);
+    }
+    let up_is_clean = taken.is_some() && exchange.up.buffer.is_empty();
+    let keep_up = response.keep_alive && !goodbye && exchange.request().is_done() && !exchange.is_half_closed();
+    Forwarded {
+        status: response.status,
+        added: Duration::ZERO,
+        sent: exchange.request().moved(),
+        received: 0,
+        keep_down: true,
+        keep_up: keep_up && up_is_clean,
+        tunnel: false,
+        discarded: true,
+        kept: 0,
+    }
 }
 
 /// What becomes of the connections after a response.
@@ -181,9 +238,10 @@ fn begin_request(down: &Conn, head: &RequestHead, passage: &Passage<'_>) -> Resu
     let keep: &[u8] = if passage.mesh && head.ends { HOP_KEEP } else { b"" };
     let extra = [upgrade, keep, passage.client_id];
     let extra = if extra.iter().all(|line| line.is_empty()) { &[] } else { extra.as_slice() };
-    let hold = if passage.mesh { Hold::Wait } else { Hold::No };
+    let then = if passage.retries.is_some() || passage.keep { Hold::Some } else { Hold::No };
+    let hold = if passage.mesh { Hold::Wait } else { then };
     Transfer::new(&down.buffer, head.len, &head.cuts, passage.request, extra, Body::new(head.framing))
-        .map(|request| request.holding(hold))
+        .map(|request| request.holding(hold, then))
         .map_err(|_| Error::new(Kind::BadRequest, Side::Downstream).because("malformed chunk"))
 }
 

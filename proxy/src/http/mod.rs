@@ -6,7 +6,9 @@
 
 mod forward;
 pub(crate) mod h1;
+mod retry;
 mod server;
 
 pub(crate) use forward::{Failed, Forwarded, GOODBYE, OWN_LINES, Passage, forward};
+pub(crate) use retry::Retries;
 pub(crate) use server::{Next, linger, next_request};

@@ -234,6 +234,8 @@ impl Client<'_> {
             limit: worker.head_limit,
             began,
             waited,
+            retries: None,
+            keep: false,
         };
         let turns = worker.turns.get();
         let ended = || match worker.turns.get() != turns && !permit.holds_for_requests(worker) {

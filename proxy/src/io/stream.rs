@@ -23,6 +23,8 @@ pub(crate) enum Stream {
     Tls(Box<Tls>),
     /// Moved elsewhere.
     Closed,
+    /// A client that says nothing and takes everything: the one that a copy of a request has.
+    Nobody,
 }
 
 impl Stream {
@@ -31,13 +33,13 @@ impl Stream {
         match self {
             Stream::Plain(tcp) => Some(tcp),
             Stream::Tls(tls) => Some(tls.tcp()),
-            Stream::Closed => None,
+            Stream::Closed | Stream::Nobody => None,
         }
     }
 
     pub(crate) fn tls(&self) -> Option<&Tls> {
         match self {
-            Stream::Plain(_) | Stream::Closed => None,
+            Stream::Plain(_) | Stream::Closed | Stream::Nobody => None,
             Stream::Tls(tls) => Some(tls),
         }
     }
@@ -55,6 +57,7 @@ impl Stream {
             Stream::Plain(tcp) => poll_read(tcp, cx, buffer, size),
             Stream::Tls(tls) => tls.poll_fill(cx, buffer, size),
             Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Stream::Nobody => Poll::Pending,
         }
     }
 
@@ -65,6 +68,10 @@ impl Stream {
             Stream::Plain(tcp) => poll_write(tcp, cx, data, at),
             Stream::Tls(tls) => tls.poll_send(cx, data, at),
             Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Stream::Nobody => {
+                *at = data.len();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
@@ -73,7 +80,7 @@ impl Stream {
         match self {
             Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Stream::Tls(tls) => tls.poll_finish(cx),
-            Stream::Closed => Poll::Ready(Ok(())),
+            Stream::Closed | Stream::Nobody => Poll::Ready(Ok(())),
         }
     }
 

@@ -22,8 +22,8 @@ use super::labels::{self, Labels};
 use super::observe::ObserveMetrics;
 use super::shard::{self, CONNECT_BOUNDS, WorkerTotals};
 use super::words::{
-    Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, Refusal, ReportResult,
-    RetryReason, STATUS_CELLS, status_label,
+    Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, MirrorResult, Refusal,
+    ReportResult, RetryReason, RetrySkipped, STATUS_CELLS, status_label,
 };
 
 /// What a scrape reads.
@@ -174,6 +174,14 @@ fn data_path(out: &mut Out<'_>, workers: &WorkerTotals) -> fmt::Result {
         .iter()
         .map(|reason| (one("reason", reason.word()), workers.counter(shard::RETRIES + *reason as usize)));
     out.counters("minimesh_retries", "Requests and connections tried on another endpoint", retries)?;
+    let skipped = RetrySkipped::ALL
+        .iter()
+        .map(|reason| (one("reason", reason.word()), workers.counter(shard::SKIPPED + *reason as usize)));
+    out.counters("minimesh_retries_skipped", "Requests that a route wanted to be sent again, and were not", skipped)?;
+    let mirrored = MirrorResult::ALL
+        .iter()
+        .map(|result| (one("result", result.word()), workers.counter(shard::MIRRORS + *result as usize)));
+    out.counters("minimesh_mirrors", "Copies of requests to other backends", mirrored)?;
     let detected = DIRECTIONS.iter().flat_map(|direction| {
         Detected::ALL.iter().map(move |result| {
             let cell = shard::DETECTED + *direction as usize * Detected::COUNT + *result as usize;

@@ -41,10 +41,12 @@ minimesh_handshakes counter direction kind
 minimesh_identity_failures counter reason
 minimesh_inbound_audited counter client_id direction protocol srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
 minimesh_inbound_refused counter reason
+minimesh_mirrors counter result
 minimesh_pool_wait_seconds histogram le
 minimesh_proxy_added_seconds histogram direction le
 minimesh_reports counter result
 minimesh_retries counter reason
+minimesh_retries_skipped counter reason
 minimesh_spans counter result
 minimesh_workers gauge
 request counter authority client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone protocol server_id srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls

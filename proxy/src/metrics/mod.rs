@@ -25,8 +25,8 @@ pub use edge::{EdgeCells, EdgeLabels, Policy};
 pub use observe::ObserveMetrics;
 pub use shard::WorkerCells;
 pub use words::{
-    Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, Refusal, ReportResult,
-    RetryReason, STATUS_CODES,
+    Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, MirrorResult, Refusal,
+    ReportResult, RetryReason, RetrySkipped, STATUS_CODES,
 };
 
 use edge::SeriesKey;

@@ -9,7 +9,7 @@ use minimesh_api::model::Direction;
 use minimesh_runtime::metrics::Counter;
 
 use super::cells::{Bounded, BoundedTotals, Cells};
-use super::words::{Connected, Detected, EarlyConnect, Handshake, Refusal, RetryReason};
+use super::words::{Connected, Detected, EarlyConnect, Handshake, MirrorResult, Refusal, RetryReason, RetrySkipped};
 
 /// One worker's counters. Added to by that worker alone.
 #[derive(Debug)]
@@ -28,6 +28,16 @@ impl WorkerCells {
         if kind < self.errors {
             self.counters.add(FIXED + direction as usize * self.errors + kind, 1);
         }
+    }
+
+    /// Something became of a copy.
+    pub fn mirrored(&self, result: MirrorResult) {
+        self.counters.add(MIRRORS + result as usize, 1);
+    }
+
+    /// A request that the route wants to be sent again is not.
+    pub fn retry_skipped(&self, reason: RetrySkipped) {
+        self.counters.add(SKIPPED + reason as usize, 1);
     }
 
     /// A request or connection is tried on another endpoint.
@@ -115,7 +125,9 @@ impl WorkerTotals {
 }
 
 pub(super) const RETRIES: usize = 0;
-pub(super) const DETECTED: usize = RETRIES + RetryReason::COUNT;
+pub(super) const SKIPPED: usize = RETRIES + RetryReason::COUNT;
+pub(super) const MIRRORS: usize = SKIPPED + RetrySkipped::COUNT;
+pub(super) const DETECTED: usize = MIRRORS + MirrorResult::COUNT;
 pub(super) const EARLY: usize = DETECTED + 2 * Detected::COUNT;
 pub(super) const REFUSED: usize = EARLY + EarlyConnect::COUNT;
 pub(super) const HANDSHAKES: usize = REFUSED + Refusal::COUNT;

@@ -170,7 +170,7 @@ words! {
 }
 
 words! {
-    /// Why a request or connection was tried again on another endpoint.
+    /// Why a request or connection was tried again.
     RetryReason {
         /// close_notify from the far proxy before any response byte.
         CloseNotify = "close_notify",
@@ -178,10 +178,42 @@ words! {
         ConnectRefused = "connect_refused",
         /// No answer within the connect time-out, or no route.
         ConnectTimeout = "connect_timeout",
+        /// The connection ended before an answer, and the route asks for another attempt.
+        Disconnected = "disconnected",
         /// The stream was above GOAWAY's last id.
         GoAway = "goaway",
         /// The far proxy's `minimesh-error: not_delivered`, believed over mTLS only.
         NotDelivered = "not_delivered",
+        /// The answer had a code that the route lists.
+        Status = "status",
+        /// The attempt took longer than the route allows.
+        Timeout = "timeout",
+    }
+}
+
+words! {
+    /// Why a request that the route wants to be sent again was not.
+    RetrySkipped {
+        /// As often as the route allows it was.
+        Attempts = "attempts",
+        /// The target's budget is used up.
+        Budget = "budget",
+        /// More of its body was sent than is held for a repetition.
+        NotHeld = "not_held",
+    }
+}
+
+words! {
+    /// What became of the copy of a request.
+    MirrorResult {
+        /// Somebody answered it.
+        Answered = "answered",
+        /// It could not be sent, or was not answered.
+        Failed = "failed",
+        /// Too many copies are on their way already.
+        Overflow = "overflow",
+        /// More of its body was sent than is held for a copy, or the request did not come to its end.
+        TooLarge = "too_large",
     }
 }
 

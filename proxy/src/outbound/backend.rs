@@ -47,6 +47,8 @@ struct List {
 pub(crate) struct Tried {
     addresses: [Option<SocketAddr>; RETRIES],
     count: usize,
+    /// Somebody who was asked before may be asked again, where nobody else is left.
+    lenient: bool,
 }
 
 impl Tried {
@@ -60,9 +62,16 @@ impl Tried {
         true
     }
 
+    /// The route wants another attempt, elsewhere if that is possible.
+    pub(crate) fn avoid(&mut self, address: SocketAddr) {
+        self.addresses.rotate_right(1);
+        self.addresses[0] = Some(address);
+        self.lenient = true;
+    }
+
     /// Whether this is the first attempt.
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && !self.lenient
     }
 
     fn contains(&self, address: SocketAddr) -> bool {
@@ -100,12 +109,16 @@ impl Backend {
         match fresh.or(picked.map(|index| &serving[index])) {
             Some(endpoint) if !tried.contains(endpoint.address) => Ok(Rc::clone(endpoint)),
             // chosen before: the least loaded of the others
-            _ => serving
-                .iter()
-                .filter(|endpoint| !tried.contains(endpoint.address))
-                .min_by(|a, b| a.slot.load(now).total_cmp(&b.slot.load(now)))
-                .cloned()
-                .ok_or(Error::new(Kind::NoEndpoints, Side::Internal)),
+            _ => {
+                let least = |wanted: &dyn Fn(&SocketAddr) -> bool| {
+                    let others = serving.iter().filter(|endpoint| wanted(&endpoint.address));
+                    others.min_by(|a, b| a.slot.load(now).total_cmp(&b.slot.load(now))).cloned()
+                };
+                let again = || tried.lenient.then(|| least(&|_| true)).flatten();
+                least(&|address| !tried.contains(*address))
+                    .or_else(again)
+                    .ok_or(Error::new(Kind::NoEndpoints, Side::Internal))
+            }
         }
     }
 

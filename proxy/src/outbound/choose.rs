@@ -6,14 +6,16 @@
 use std::rc::Rc;
 
 use minimesh_api::model::{BackendRef, Scheme};
-use minimesh_balance::Outcome;
-use minimesh_route::{Field, Filters, HeaderEdits, RequestView, Rule, Selection};
+use minimesh_balance::{Budget, Outcome};
+use minimesh_route::{Field, Filters, HeaderEdits, Mirror, RequestView, Rule, Selection};
 use tokio::time::Instant;
 
 use super::backend::{Backend, Tried};
 use super::endpoint::Endpoint;
 use super::target::Plan;
 use crate::error::{Error, Kind, Side};
+use crate::http::Retries;
+use crate::metrics::WorkerCells;
 use crate::observe::{Record, Route};
 use crate::worker::Worker;
 
@@ -36,7 +38,9 @@ pub(super) struct Choice<'p> {
     pub(super) backend: Source<'p>,
     pub(super) filters: &'p Filters,
     /// How many bytes of the path the rule's match found as a prefix, for `filters.rewrite`.
-    pub(super) prefix: usize,
+    pub(super) prefix: u32,
+    /// Which of `filters.mirrors` get a copy, one bit each.
+    pub(super) mirrors: u32,
     /// `filters.response` with what the request itself asks to be added, where it does.
     response: Option<Box<HeaderEdits>>,
     /// The rule that was selected, where there are routes.
@@ -61,7 +65,8 @@ pub(super) fn choose<'p>(
     began: Instant,
 ) -> Result<Decision<'p>, Error> {
     let unrouted = |backend| {
-        Decision::Forward(Choice { backend, filters: &NO_FILTERS, prefix: 0, response: None, rule: None, began })
+        let (filters, response, mirrors) = (&NO_FILTERS, None, 0);
+        Decision::Forward(Choice { backend, filters, prefix: 0, response, mirrors, rule: None, began })
     };
     let service = match plan {
         Plan::Endpoint(endpoint) | Plan::Passthrough(endpoint) => return Ok(unrouted(Source::One(endpoint))),
@@ -90,8 +95,9 @@ pub(super) fn choose<'p>(
     Ok(Decision::Forward(Choice {
         backend: Source::Service(backend),
         filters,
-        prefix,
+        prefix: u32::try_from(prefix).unwrap_or(0),
         response: response_edits(filters, request),
+        mirrors: mirrors(worker, filters),
         rule: Some(rule),
         began,
     }))
@@ -107,6 +113,16 @@ fn local_answer(filters: &Filters, request: &RequestView<'_>, prefix: usize, por
     Some(Box::new(LocalAnswer { status: redirect.status, fields: vec![("location", location)] }))
 }
 
+/// The mirrors whose share this request falls into; there are 32 at most ([`Filters`]).
+fn mirrors(worker: &Worker, filters: &Filters) -> u32 {
+    if filters.mirrors.is_empty() {
+        return 0;
+    }
+    let mut random = worker.random.borrow_mut();
+    let bit = |(index, mirror): (usize, &Mirror)| u32::from(mirror.takes(random.next_u64())) << index;
+    filters.mirrors.iter().take(32).enumerate().map(bit).sum()
+}
+
 fn response_edits(filters: &Filters, request: &RequestView<'_>) -> Option<Box<HeaderEdits>> {
     let cors = filters.cors.as_ref()?;
     let mut edits = Box::new(filters.response.clone());
@@ -116,7 +132,31 @@ fn response_edits(filters: &Filters, request: &RequestView<'_>) -> Option<Box<He
     Some(edits)
 }
 
+impl<'p> Decision<'p> {
+    /// What the route says of repetition, where it says anything.
+    pub(super) fn retries<'a>(
+        &self,
+        budget: &'a Budget,
+        cells: &'a WorkerCells,
+        request: &RequestView<'_>,
+    ) -> Option<Box<Retries<'a>>>
+    where
+        'p: 'a,
+    {
+        let Decision::Forward(Choice { rule: Some(rule), .. }) = self else { return None };
+        let rule: &'p Rule = rule;
+        Some(Box::new(Retries::new(rule.retry.as_ref()?, budget, cells, request)))
+    }
+}
+
 impl Choice<'_> {
+    /// Backends that get a copy, by the table's index.
+    pub(super) fn mirrored(&self) -> impl Iterator<Item = usize> {
+        let chosen = |index: &usize| self.mirrors & (1 << index) != 0;
+        let mirrors = self.filters.mirrors.iter().take(32).enumerate();
+        mirrors.filter(move |(index, _)| chosen(index)).map(|(_, mirror)| mirror.index)
+    }
+
     /// What a record says of it.
     pub(super) fn describe(&self, record: &mut Record) {
         record.route = self.rule.map(Route::of);

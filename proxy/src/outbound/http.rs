@@ -9,22 +9,22 @@ use std::time::Duration;
 use minimesh_api::model::Direction;
 use minimesh_balance::Outcome;
 use minimesh_identity::Alpn;
-use minimesh_route::{RequestView, Rule};
+use minimesh_route::RequestView;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::backend::Tried;
 use super::choose::{Choice, Decision, Load, LocalAnswer, choose};
 use super::endpoint::{Endpoint, Upstream};
 use super::target::{Plan, Target};
-use super::{count, tcp};
+use super::{count, mirror, tcp};
 use crate::error::{Answer, Error, Kind, Retry, Side, render};
 use crate::http::h1::{
-    Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead, parse_request, rewrite_head,
+    Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead, parse_request, rewrite_head, write_head,
 };
-use crate::http::{Failed, Forwarded, Next, Passage, forward, linger, next_request};
+use crate::http::{Failed, Forwarded, Next, Passage, Retries, forward, linger, next_request};
 use crate::io::Buffer;
-use crate::metrics::{Classification, CloseReason, EdgeCells, RetryReason};
+use crate::metrics::{Classification, CloseReason, EdgeCells, MirrorResult, RetryReason};
 use crate::observe::{Record, Route, Wire, address_of};
 use crate::worker::Worker;
 
@@ -36,6 +36,8 @@ struct Client<'a> {
     alarm: Alarm,
     /// What is to be said of the present request, where somebody wants to know.
     record: Option<Box<Record>>,
+    /// Length of the request that was answered, where it is still in the buffer for a copy; else 0.
+    kept: usize,
 }
 
 /// What follows a request.
@@ -47,12 +49,19 @@ enum After {
     /// Nothing that the client got may count as complete.
     Reset,
     /// The connection has become a tunnel.
-    Tunnel(Upstream),
+    Tunnel(Box<Upstream>),
+}
+
+/// What a request came to.
+enum Ran {
+    /// Nobody was asked: the route demands this answer.
+    Answer(Box<LocalAnswer>),
+    Over(After),
 }
 
 /// Serves one connection of the application.
 pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
-    let mut client = Client { worker, target, conn, alarm: Alarm::default(), record: None };
+    let mut client = Client { worker, target, conn, alarm: Alarm::default(), kept: 0, record: None };
     loop {
         let since = worker.idle_since();
         let end_idle = || worker.closing.get() || worker.is_idle_too_long(since);
@@ -81,7 +90,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
             After::Linger => return Box::pin(linger(client.conn)).await,
             After::Reset => return client.conn.stream.reset(),
             After::Tunnel(upstream) => {
-                Box::pin(tcp::tunnel(worker, client.conn, upstream)).await;
+                Box::pin(tcp::tunnel(worker, client.conn, *upstream)).await;
                 return;
             }
         }
@@ -96,7 +105,8 @@ impl Client<'_> {
             self.observe(head);
         }
         let after = match self.run(head, began).await {
-            Ok(after) => after,
+            Ok(Ran::Answer(answer)) => Box::pin(self.answer(head, answer)).await,
+            Ok(Ran::Over(after)) => after,
             Err(failed) => Box::pin(self.refuse(head, failed)).await,
         };
         if let Some(record) = self.record.take() {
@@ -116,16 +126,24 @@ impl Client<'_> {
         }
     }
 
-    async fn run(&mut self, head: &mut RequestHead, began: Instant) -> Result<After, Failed> {
+    async fn run(&mut self, head: &mut RequestHead, began: Instant) -> Result<Ran, Failed> {
         let worker = self.worker;
         let plan = self.target.plan(worker).await.map_err(Failed::untouched)?;
-        let decision = {
+        let (decision, retries) = {
             let bytes = self.conn.buffer.bytes();
             let lines = Lines::new(&bytes[..head.len]);
-            choose(worker, &plan, &view(head, bytes, &lines), began).map_err(Failed::untouched)?
+            let request = view(head, bytes, &lines);
+            let decision = choose(worker, &plan, &request, began).map_err(Failed::untouched)?;
+            let retries = decision.retries(&self.target.retries, &worker.cells, &request);
+            (decision, retries)
         };
         let choice = match decision {
-            Decision::Answer(answer, rule) => return Ok(Box::pin(self.answer(head, *answer, rule)).await),
+            Decision::Answer(answer, rule) => {
+                if let Some(record) = &mut self.record {
+                    record.route = Some(Route::of(rule));
+                }
+                return Ok(Ran::Answer(answer));
+            }
             Decision::Forward(choice) => choice,
         };
         if let Some(record) = &mut self.record {
@@ -135,36 +153,56 @@ impl Client<'_> {
             *head = self.rewrite(head, &choice).map_err(Failed::untouched)?;
         }
         let mut tried = Tried::default();
-        loop {
-            let endpoint = choice.backend.pick(worker, &tried).await.map_err(Failed::untouched)?;
-            let failed = match self.attempt(head, &choice, &endpoint, tried.is_empty()).await {
-                Ok(after) => return Ok(after),
-                Err(failed) => failed,
+        let result = loop {
+            let endpoint = match choice.backend.pick(worker, &tried).await {
+                Ok(endpoint) => endpoint,
+                Err(error) => break Err(Failed::untouched(error)),
             };
-            // After close_notify the endpoint itself may be well: only the connection is gone.
-            let unread = failed.error.kind == Kind::NotDelivered;
-            let exclude = (!unread).then_some(endpoint.address);
-            let elsewhere = unread || choice.backend.has_other(worker, &endpoint);
-            let may = failed.repeatable && failed.answered.is_none() && failed.error.retry == Retry::OtherEndpoint;
-            let in_time = choice.deadline().is_none_or(|deadline| Instant::now() < deadline);
-            if !may || !elsewhere || !in_time || !tried.again(exclude) {
-                return Err(failed);
+            match self.attempt(head, &choice, &endpoint, retries.as_deref(), tried.is_empty()).await {
+                Ok(Some(after)) => break Ok(Ran::Over(after)),
+                // the answer was thrown away
+                Ok(None) => {}
+                Err(failed) => {
+                    let in_time = choice.deadline().is_none_or(|deadline| Instant::now() < deadline);
+                    let open = failed.repeatable && failed.answered.is_none() && in_time;
+                    if open && goes_elsewhere(worker, &failed, &choice, &endpoint, &mut tried) {
+                        self.note_retry();
+                        continue;
+                    }
+                    if !open || !retries.as_ref().is_some_and(|retries| retries.repeats(&failed.error)) {
+                        break Err(failed);
+                    }
+                }
             }
-            if let Some(record) = &mut self.record {
-                record.retries += 1;
+            tried.avoid(endpoint.address);
+            self.note_retry();
+            if let Some(retries) = &retries
+                && let Err(failed) = Box::pin(pause(worker, &choice, retries)).await
+            {
+                break Err(failed);
             }
-            worker.cells.retry(if unread { RetryReason::CloseNotify } else { tcp::reason(&failed.error) });
+        };
+        if choice.mirrors != 0 {
+            self.mirror(head, &plan, &choice, result.as_ref().err());
+        }
+        result
+    }
+
+    fn note_retry(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.retries += 1;
         }
     }
 
-    /// One attempt on one endpoint.
+    /// One attempt on one endpoint; `None`: it was answered, and the answer thrown away.
     async fn attempt(
         &mut self,
         head: &RequestHead,
         choice: &Choice<'_>,
         endpoint: &Rc<Endpoint>,
+        retries: Option<&Retries<'_>>,
         first: bool,
-    ) -> Result<After, Failed> {
+    ) -> Result<Option<After>, Failed> {
         let (worker, began) = (self.worker, choice.began);
         let mut load = Load::new(endpoint);
         if let Some(record) = &mut self.record {
@@ -193,6 +231,8 @@ impl Client<'_> {
             limit: worker.head_limit,
             began,
             waited,
+            retries,
+            keep: choice.mirrors != 0,
         };
         load.began = Instant::now();
         if let Some(record) = &mut self.record {
@@ -207,7 +247,9 @@ impl Client<'_> {
                 if let Some(record) = &mut self.record {
                     record.answered(&forwarded);
                 }
-                Ok(finish(endpoint, upstream, &forwarded))
+                self.kept = forwarded.kept;
+                let after = finish(endpoint, upstream, &forwarded);
+                Ok((!forwarded.discarded).then_some(after))
             }
             Err(failed) => {
                 if failed.error.side == Side::Upstream {
@@ -258,13 +300,12 @@ impl Client<'_> {
     }
 
     /// Gives the answer that the route demands.
-    async fn answer(&mut self, head: &RequestHead, answer: LocalAnswer, rule: &Rule) -> After {
+    async fn answer(&mut self, head: &RequestHead, answer: Box<LocalAnswer>) -> After {
         let rest = self.whole_request(head);
         self.count_unsent(answer.status);
         let mut out = Buffer::default();
         render_local(&answer, rest.is_none(), &mut out);
         if let Some(record) = &mut self.record {
-            record.route = Some(Route::of(rule));
             record.status = Some(answer.status);
             record.response_bytes = out.len() as u64;
         }
@@ -293,7 +334,7 @@ impl Client<'_> {
     /// The request's URL as the route rewrites it, in the client's buffer: nothing after this sees the old one.
     fn rewrite(&mut self, head: &RequestHead, choice: &Choice<'_>) -> Result<RequestHead, Error> {
         let bytes = self.conn.buffer.bytes();
-        let written = rewrite_head(bytes, head, &choice.filters.rewrite, choice.prefix);
+        let written = rewrite_head(bytes, head, &choice.filters.rewrite, choice.prefix as usize);
         let mut rewritten = Buffer::default();
         rewritten.put(&written);
         rewritten.put(&bytes[head.len..]);
@@ -301,6 +342,32 @@ impl Client<'_> {
         match parse_request(&written, usize::MAX) {
             Ok(Some(head)) => Ok(head),
             _ => Err(Error::new(Kind::Internal, Side::Internal).because("a rewritten request is malformed")),
+        }
+    }
+
+    /// Sends copies of a request that is over, as the server saw it. The original has its answer, or its error.
+    fn mirror(&mut self, head: &RequestHead, plan: &Rc<Plan>, choice: &Choice<'_>, failed: Option<&Failed>) {
+        let kept = Some(std::mem::take(&mut self.kept)).filter(|kept| *kept > 0);
+        let whole = || {
+            let mut body = Body::new(head.framing);
+            let taken = body.take(&self.conn.buffer.bytes()[head.len..]).ok()?;
+            body.is_done().then_some(head.len + taken)
+        };
+        let unanswered =
+            || failed.filter(|failed| failed.repeatable && failed.answered.is_none()).and_then(|_| whole());
+        let tunnel = head.upgrade || head.method == Method::Connect;
+        match kept.or_else(unanswered).filter(|_| !tunnel) {
+            Some(length) => {
+                let bytes = self.conn.buffer.bytes();
+                let mut copy = Buffer::default();
+                write_head(&bytes[..head.len], &head.cuts, &choice.filters.request, &[], &mut copy);
+                copy.put(&bytes[head.len..length]);
+                mirror::send(self.worker, plan, choice.mirrored(), copy.bytes());
+            }
+            None => choice.mirrored().for_each(|_| self.worker.cells.mirrored(MirrorResult::TooLarge)),
+        }
+        if let Some(kept) = kept {
+            self.conn.buffer.consume(kept);
         }
     }
 
@@ -323,6 +390,41 @@ fn view<'a>(head: &RequestHead, bytes: &'a [u8], lines: &'a Lines<'a>) -> Reques
     RequestView { method: head.method_name(bytes), path, query, headers: lines }
 }
 
+/// Whether a request that was provably not delivered is to be tried on another endpoint; then that is noted.
+fn goes_elsewhere(
+    worker: &Worker,
+    failed: &Failed,
+    choice: &Choice<'_>,
+    endpoint: &Endpoint,
+    tried: &mut Tried,
+) -> bool {
+    // After close_notify the endpoint itself may be well: only the connection is gone.
+    let unread = failed.error.kind == Kind::NotDelivered;
+    let exclude = (!unread).then_some(endpoint.address);
+    let elsewhere = unread || choice.backend.has_other(worker, endpoint);
+    if failed.error.retry != Retry::OtherEndpoint || !elsewhere || !tried.again(exclude) {
+        return false;
+    }
+    worker.cells.retry(if unread { RetryReason::CloseNotify } else { tcp::reason(&failed.error) });
+    true
+}
+
+/// Waits before another attempt that the route asks for, within the request's time.
+async fn pause(worker: &Worker, choice: &Choice<'_>, retries: &Retries<'_>) -> Result<(), Failed> {
+    let random = worker.random.borrow_mut().next_u64();
+    let until = Instant::now() + retries.pause(random);
+    match choice.deadline().filter(|deadline| *deadline <= until) {
+        Some(deadline) => {
+            sleep_until(deadline).await;
+            Err(Failed::untouched(Error::new(Kind::RequestTimeout, Side::Upstream)))
+        }
+        None => {
+            sleep_until(until).await;
+            Ok(())
+        }
+    }
+}
+
 /// A new connection for a request; the wait is counted apart from the time that the proxy takes itself.
 async fn dial(worker: &Worker, endpoint: &Endpoint, deadline: Option<Instant>) -> Result<(Upstream, Duration), Error> {
     let began = Instant::now();
@@ -342,7 +444,7 @@ async fn dial(worker: &Worker, endpoint: &Endpoint, deadline: Option<Instant>) -
 /// What becomes of the two connections.
 fn finish(endpoint: &Endpoint, upstream: Upstream, forwarded: &Forwarded) -> After {
     if forwarded.tunnel {
-        return After::Tunnel(upstream);
+        return After::Tunnel(Box::new(upstream));
     }
     if forwarded.keep_up {
         endpoint.keep(upstream);

@@ -7,6 +7,7 @@ mod backend;
 mod choose;
 mod endpoint;
 mod http;
+mod mirror;
 mod sniff;
 mod target;
 mod tcp;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minimesh_api::model::{BackendKey, BackendRef, PassthroughReason, Protocol};
+use minimesh_balance::Budget;
 use minimesh_route::RouteTable;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -38,6 +39,8 @@ pub(crate) struct Target {
     plan: RefCell<Option<Rc<Plan>>>,
     used: Cell<Instant>,
     server_first: Cell<Option<Instant>>,
+    /// Of this worker's requests to it.
+    pub(crate) retries: Budget,
 }
 
 /// What is done with connections to a target, as of its latest snapshot.
@@ -75,6 +78,7 @@ impl Targets {
                     plan: RefCell::default(),
                     used: Cell::new(Instant::now()),
                     server_first: Cell::default(),
+                    retries: Budget::new(Instant::now().into_std()),
                 });
                 // two connections may have asked at once: the first stays
                 Rc::clone(self.by_address.borrow_mut().entry(address).or_insert(target))

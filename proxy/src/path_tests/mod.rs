@@ -11,6 +11,7 @@ mod identity;
 mod observe;
 mod opaque;
 mod policy;
+mod repeats;
 mod retry;
 mod routes;
 mod transparent;

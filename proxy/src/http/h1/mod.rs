@@ -15,7 +15,6 @@ mod rewrite;
 mod transfer;
 
 pub(crate) use body::{Body, Framing};
-#[cfg(test)]
 pub(crate) use edit::write_head;
 pub(crate) use exchange::{Alarm, DELIVERED, Exchange, Failure, Guard};
 pub(crate) use head::{HeadError, Method, RequestHead, ResponseHead, Strip, parse_request, parse_response};

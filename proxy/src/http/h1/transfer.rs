@@ -38,6 +38,8 @@ const HELD: usize = 64 * 1024;
 pub(crate) enum Hold {
     /// Not once more of it is to be read.
     No,
+    /// As much as is held at most; beyond it is given up as not repeatable and goes on.
+    Some,
     /// All of it, and it goes no further than that until it is released.
     Wait,
 }
@@ -54,6 +56,8 @@ pub(crate) struct Transfer {
     /// body. They stay there, so that a request that was not delivered can be sent again.
     held: usize,
     hold: Hold,
+    /// What holds once it was delivered.
+    then: Hold,
     /// Some of what was sent is no longer there.
     dropped: bool,
     /// Bytes behind those that are classified and not yet sent.
@@ -88,6 +92,7 @@ impl Transfer {
             edited: Buffer::default(),
             held: len,
             hold: Hold::No,
+            then: Hold::No,
             dropped: false,
             pending: 0,
             at: 0,
@@ -124,15 +129,20 @@ impl Transfer {
         Ok(transfer)
     }
 
-    /// Keeps what it sends for a repetition.
-    pub(crate) fn holding(mut self, hold: Hold) -> Transfer {
-        self.hold = hold;
+    /// Keeps what it sends for a repetition, and still does once it was delivered where `then` says so.
+    pub(crate) fn holding(mut self, hold: Hold, then: Hold) -> Transfer {
+        (self.hold, self.then) = (hold, then);
         self
     }
 
-    /// It was delivered: no repetition any more.
+    /// It was delivered: only a route may still want it to be repeated.
     pub(crate) fn release(&mut self) {
-        self.hold = Hold::No;
+        self.hold = self.then;
+    }
+
+    /// Bytes at the front of the sender's buffer that are all of the message.
+    pub(crate) fn whole(&self) -> Option<usize> {
+        (self.is_done() && !self.dropped).then_some(self.held)
     }
 
     /// Whether the message can still be sent again from its beginning.
@@ -205,6 +215,9 @@ impl Transfer {
                 self.pending = 0;
                 self.at = 0;
             }
+            if self.hold == Hold::Some && self.held >= HELD {
+                self.hold = Hold::No;
+            }
             if self.hold == Hold::No && self.held > 0 {
                 self.dropped = true;
                 self.let_go(&mut from.buffer);
@@ -213,7 +226,7 @@ impl Transfer {
                 return Poll::Ready(Ok(()));
             }
             if from.buffer.len() == self.held {
-                if self.held >= HELD {
+                if self.hold == Hold::Wait && self.held >= HELD {
                     // whoever releases it polls again
                     return Poll::Pending;
                 }
