@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 
 use minimesh_api::model::RuleOrder;
 
+use crate::recording;
 use crate::resource::{Container, Object, ParentRef, Pod, Service};
 
 /// Something in an object that has no meaning to the mesh.
@@ -61,7 +62,14 @@ pub fn faults(object: &Object) -> Vec<Fault> {
         }
     };
     match object {
-        Object::Namespace(_) => ports(OPAQUE_PORTS, &|_| None),
+        Object::Deployment(deployment) => {
+            let template = recording::faults(&deployment.spec.template.metadata.annotations);
+            return template.map(|fault| Fault { field: format!("spec.template.{}", fault.field), ..fault }).collect();
+        }
+        Object::Namespace(_) => {
+            ports(OPAQUE_PORTS, &|_| None);
+            faults.extend(recording::faults(annotations));
+        }
         Object::Service(service) => ports(OPAQUE_PORTS, &|name| service_port(service, name)),
         Object::Pod(pod) => {
             ports(OPAQUE_PORTS, &|name| container_port(pod, name));
@@ -149,7 +157,7 @@ pub(crate) fn find<'a>(annotations: &'a BTreeMap<String, String>, name: &str) ->
     })
 }
 
-fn field(annotation: &str) -> String {
+pub(crate) fn field(annotation: &str) -> String {
     format!("metadata.annotations[{annotation}]")
 }
 

@@ -22,6 +22,7 @@ mod index;
 mod link;
 mod name;
 mod policy;
+mod recording;
 pub mod resource;
 mod status;
 #[cfg(test)]
@@ -33,5 +34,6 @@ pub use index::{Index, Settings};
 pub use link::PodInfo;
 pub use name::Name;
 pub use policy::refusals;
+pub use recording::recording;
 pub use resource::{Event, Kind, Object, ObjectKey};
 pub use status::{Condition, ParentStatus, RouteStatus};

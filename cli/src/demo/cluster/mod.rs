@@ -75,7 +75,9 @@ struct Workload {
     replicas: usize,
     template: PodTemplate,
     meshed: bool,
-    /// Of the template and of whether it is meshed.
+    /// Flags of the sidecar that annotations ask for.
+    recording: Vec<String>,
+    /// Of all that.
     hash: u64,
 }
 
@@ -247,13 +249,14 @@ impl Cluster {
 
     fn workload(&self, metadata: &Metadata, replicas: usize, template: PodTemplate) -> Workload {
         let namespace = metadata.namespace.clone();
-        let labels = match self.objects.get(&ObjectKey::new(Kind::Namespace, "", &namespace)) {
-            Some(Object::Namespace(found)) => found.metadata.labels.clone(),
-            _ => BTreeMap::new(),
+        let (labels, annotations) = match self.objects.get(&ObjectKey::new(Kind::Namespace, "", &namespace)) {
+            Some(Object::Namespace(found)) => (found.metadata.labels.clone(), found.metadata.annotations.clone()),
+            _ => Default::default(),
         };
         let meshed =
             template.metadata.labels.get(INJECT).or_else(|| labels.get(INJECT)).is_some_and(|on| on == "enabled");
-        Workload::new(namespace, metadata.name.clone(), replicas, template, meshed)
+        let recording = minimesh_index::recording(&template.metadata.annotations, &annotations);
+        Workload::new(metadata, replicas, template, meshed, recording)
     }
 
     fn is_visitor(&self, workload: &Workload) -> bool {
@@ -299,9 +302,16 @@ impl Cluster {
 }
 
 impl Workload {
-    fn new(namespace: String, name: String, replicas: usize, template: PodTemplate, meshed: bool) -> Workload {
-        let text = serde_json::to_string(&(&template, meshed)).unwrap_or_default();
-        Workload { namespace, name, replicas, template, meshed, hash: fnv(text.as_bytes()) }
+    fn new(
+        metadata: &Metadata,
+        replicas: usize,
+        template: PodTemplate,
+        meshed: bool,
+        recording: Vec<String>,
+    ) -> Workload {
+        let text = serde_json::to_string(&(&template, meshed, &recording)).unwrap_or_default();
+        let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
+        Workload { namespace, name, replicas, template, meshed, recording, hash: fnv(text.as_bytes()) }
     }
 
     fn is_control_plane(&self) -> bool {

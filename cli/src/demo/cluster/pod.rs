@@ -26,6 +26,8 @@ pub(crate) struct PodRecord {
     pod: Pod,
     ip: Ipv4Addr,
     meshed: bool,
+    /// Flags of the sidecar that annotations ask for.
+    recording: Vec<String>,
     sidecar_ready: bool,
     running: BTreeSet<String>,
     probed: BTreeSet<String>,
@@ -79,6 +81,7 @@ impl PodRecord {
             pod,
             ip,
             meshed: workload.meshed,
+            recording: workload.recording.clone(),
             sidecar_ready: false,
             running: BTreeSet::new(),
             probed: BTreeSet::new(),
@@ -221,7 +224,7 @@ impl PodRecord {
         ];
         SidecarPlan {
             redirect: vec!["redirect".into(), format!("--exempt-mark={MARK}")],
-            proxy: proxy.into(),
+            proxy: proxy.into_iter().chain(self.recording.iter().cloned()).collect(),
             trust_bundle,
         }
     }
@@ -306,7 +309,8 @@ pub(super) fn control_plane(arguments: &[String]) -> Workload {
     };
     let mut template = template(CONTROL_PLANE_NAME, container);
     template.spec.service_account_name = CONTROL_PLANE_NAME.into();
-    Workload::new(CONTROL_PLANE_NAMESPACE.into(), CONTROL_PLANE_NAME.into(), 1, template, false)
+    let metadata = minimesh_index::resource::Metadata::new(CONTROL_PLANE_NAMESPACE, CONTROL_PLANE_NAME);
+    Workload::new(&metadata, 1, template, false, Vec::new())
 }
 
 /// A pod that does nothing but carry the browser's traffic, where the user's manifests have none of that name.
