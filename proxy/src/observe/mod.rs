@@ -160,7 +160,7 @@ impl Observer {
         self.lines.is_some().then(|| Box::new(Record::new(direction, wire, address_of(stream))))
     }
 
-    /// A connection or request that is not let in, or that could not be read.
+    /// A connection or request that is not followed, or that could not be read.
     pub(crate) fn refused(&self, direction: Direction, wire: Wire, stream: &Stream, kind: Kind) {
         if let Some(mut record) = self.connection(direction, wire, stream) {
             record.failed(kind, None);

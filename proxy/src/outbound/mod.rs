@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::http::h1::Conn;
 use crate::io::{Buffer, Stream};
 use crate::metrics::Refusal;
+use crate::observe::Wire;
 use crate::worker::Worker;
 
 use sniff::Sniffing;
@@ -56,6 +57,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream) {
         Sniffing::Silent => {}
         Sniffing::Failed(error) => {
             count(worker, &error);
+            worker.observer.refused(Direction::Outbound, Wire::Tcp, &conn.stream, error.kind);
             conn.stream.reset();
         }
     }
@@ -75,8 +77,10 @@ fn declared(plan: &Plan) -> (Protocol, bool) {
 async fn refuse(worker: &Rc<Worker>, mut conn: Conn, error: Error) {
     count(worker, &error);
     if sniff::is_http(&mut conn).await {
+        worker.observer.refused(Direction::Outbound, Wire::Http11, &conn.stream, error.kind);
         http::answer_and_close(worker, conn, error.kind).await;
     } else {
+        worker.observer.refused(Direction::Outbound, Wire::Tcp, &conn.stream, error.kind);
         conn.stream.reset();
     }
 }
