@@ -64,6 +64,8 @@ kinds! {
     BadRequest "bad_request" 400 "Bad Request" 13 DEBUG Never;
     /// The client went away before it was answered.
     ClientClosed "client_closed" 499 "Client Closed Request" 1 DEBUG Never;
+    /// An extended CONNECT (RFC 8441) to a server that takes none.
+    ConnectProtocolUnsupported "connect_protocol_unsupported" 501 "Not Implemented" 12 INFO Never;
     /// Nobody listens there.
     ConnectRefused "connect_refused" 502 "Bad Gateway" 14 INFO OtherEndpoint;
     /// No answer to a connection attempt, or no way there.
@@ -76,8 +78,6 @@ kinds! {
     HeadTimeout "head_timeout" 408 "Request Timeout" 4 INFO Never;
     /// Head larger than the limit, or too many headers.
     HeadTooLarge "head_too_large" 431 "Request Header Fields Too Large" 8 INFO Never;
-    /// HTTP/2 on a route of HTTP/1, which this version cannot serve.
-    Http2Unsupported "http2_unsupported" 505 "HTTP Version Not Supported" 12 INFO Never;
     /// A fault of the proxy itself.
     Internal "internal" 500 "Internal Server Error" 13 ERROR Never;
     /// The connection would come back to this proxy.
@@ -197,6 +197,12 @@ impl Error {
         self
     }
 
+    /// The same for another who waited for the same thing.
+    pub(crate) fn echo(&self) -> Error {
+        let source = self.source.as_ref().map(|source| source.to_string().into());
+        Error { kind: self.kind, side: self.side, retry: self.retry, source, place: self.place }
+    }
+
     /// With the address that it happened at.
     pub fn at(mut self, place: SocketAddr) -> Error {
         self.place = Some(place);
@@ -239,11 +245,32 @@ pub(crate) struct Answer<'a> {
 /// Writes the answer to a failed request.
 pub(crate) fn render(kind: Kind, answer: Answer<'_>, out: &mut Buffer) {
     let row = kind.row();
-    let hop = match answer.hop {
+    let (media, body) = describe(kind, answer.hop, Lines::new(answer.head).first("accept"));
+    let error = match answer.not_delivered {
+        true => format!("{}\r\nminimesh-cause: {}", Kind::NotDelivered.row().code, row.code),
+        false => row.code.to_owned(),
+    };
+    let connection = if answer.close { "connection: close\r\n" } else { "" };
+    let head = format!(
+        "HTTP/1.1 {} {}\r\nminimesh-error: {error}\r\ncontent-type: {media}\r\ncontent-length: {}\r\n{connection}\r\n",
+        row.status,
+        row.title,
+        body.len(),
+    );
+    out.put(head.as_bytes());
+    if !answer.head_only {
+        out.put(body.as_bytes());
+    }
+}
+
+/// The body of an answer and its media type, as the client's `Accept` prefers it.
+pub(crate) fn describe(kind: Kind, hop: Direction, accept: Option<&[u8]>) -> (&'static str, String) {
+    let row = kind.row();
+    let hop = match hop {
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",
     };
-    let (media, body) = match Taste::of(answer.head) {
+    match Taste::of(accept) {
         Taste::Json => (
             "application/problem+json",
             format!(
@@ -263,21 +290,6 @@ pub(crate) fn render(kind: Kind, answer: Answer<'_>, out: &mut Buffer) {
             ),
         ),
         Taste::Text => ("text/plain", format!("{} {} ({}, {hop} proxy)\n", row.status, row.title, row.code)),
-    };
-    let error = match answer.not_delivered {
-        true => format!("{}\r\nminimesh-cause: {}", Kind::NotDelivered.row().code, row.code),
-        false => row.code.to_owned(),
-    };
-    let connection = if answer.close { "connection: close\r\n" } else { "" };
-    let head = format!(
-        "HTTP/1.1 {} {}\r\nminimesh-error: {error}\r\ncontent-type: {media}\r\ncontent-length: {}\r\n{connection}\r\n",
-        row.status,
-        row.title,
-        body.len(),
-    );
-    out.put(head.as_bytes());
-    if !answer.head_only {
-        out.put(body.as_bytes());
     }
 }
 
@@ -291,8 +303,8 @@ enum Taste {
 
 impl Taste {
     /// The best of what `Accept` names; JSON where nothing is preferred: clients that parse error bodies expect it.
-    fn of(head: &[u8]) -> Taste {
-        let Some(accept) = Lines::new(head).first("accept") else { return Taste::Json };
+    fn of(accept: Option<&[u8]>) -> Taste {
+        let Some(accept) = accept else { return Taste::Json };
         let (mut best, mut weight) = (Taste::Json, 0.0);
         for range in accept.split(|byte| *byte == b',') {
             let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
@@ -335,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_body_is_what_the_client_reads() {
-        let taste = |accept: &str| Taste::of(format!("GET / HTTP/1.1\r\nAccept: {accept}\r\n\r\n").as_bytes());
+        let taste = |accept: &str| Taste::of(Some(accept.as_bytes()));
         assert_eq!(taste("text/html,application/xhtml+xml,*/*;q=0.8"), Taste::Html);
         assert_eq!(taste("*/*"), Taste::Json);
         assert_eq!(taste("application/json, text/plain, */*"), Taste::Json);

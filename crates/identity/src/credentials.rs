@@ -22,18 +22,21 @@ use crate::{Error, Leaf, PeerError, SpiffeId, TicketKeys, TrustBundle};
 pub enum Alpn {
     /// HTTP/1.
     Http,
+    /// HTTP/2.
+    Http2,
     /// Bytes.
     Raw,
 }
 
 impl Alpn {
     /// All, in the order in which a server prefers them.
-    pub const ALL: [Alpn; 2] = [Alpn::Http, Alpn::Raw];
+    pub const ALL: [Alpn; 3] = [Alpn::Http, Alpn::Http2, Alpn::Raw];
 
     /// The name in a ClientHello.
     pub fn protocol(self) -> &'static [u8] {
         match self {
             Alpn::Http => b"minimesh-http/1",
+            Alpn::Http2 => b"minimesh-h2/1",
             Alpn::Raw => b"minimesh-raw/1",
         }
     }

@@ -1,11 +1,11 @@
 //! HTTP as it passes through the proxy.
 //!
-//! `h1` is our own codec for HTTP/1.x, used on both sides of both proxies; HTTP/2 will stand beside it as `h2`, over hyper.
-//! `server` reads requests off a connection and answers what the proxy itself must answer; `forward` takes one request over
-//! one upstream connection.
+//! `h1` is our own codec for HTTP/1.x, used on both sides of both proxies: `server` reads requests off a connection, `forward`
+//! takes one request over one upstream connection. `h2` is the same for HTTP/2, over the h2 crate.
 
 mod forward;
 pub(crate) mod h1;
+pub(crate) mod h2;
 mod retry;
 mod server;
 

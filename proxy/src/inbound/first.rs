@@ -35,9 +35,11 @@ pub(super) enum First {
     ForeignTls,
     /// HTTP/1.x.
     Http1,
+    /// HTTP/2's preface.
+    Http2,
     /// The mesh's TLS.
     Mesh,
-    /// Bytes of another protocol (HTTP/2 among them).
+    /// Bytes of another protocol.
     Other,
     /// The application spoke first.
     Server,
@@ -124,7 +126,8 @@ fn poll_undecided(cx: &mut Context<'_>, conn: &Conn, undecided: &mut Option<Pin<
 fn judge(bytes: &[u8], limit: usize) -> Option<First> {
     match sniff(bytes) {
         Sniffed::Http1 => Some(First::Http1),
-        Sniffed::Http2 | Sniffed::Opaque => Some(First::Other),
+        Sniffed::Http2 => Some(First::Http2),
+        Sniffed::Opaque => Some(First::Other),
         Sniffed::More if bytes.len() >= limit => Some(First::Other),
         Sniffed::More => None,
         Sniffed::Tls => match client_hello(bytes) {

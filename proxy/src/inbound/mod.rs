@@ -5,6 +5,7 @@
 
 mod authorize;
 mod first;
+mod h2;
 mod http;
 mod peer;
 mod port;
@@ -66,8 +67,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr)
             count(worker, &error);
             conn.stream.reset();
         }
-        First::Http1 | First::Other | First::Server | First::ForeignTls => {
-            bare(worker, &port, conn, peer.ip(), &first, app).await;
+        First::Http1 | First::Http2 | First::Other | First::Server | First::ForeignTls => {
+            Box::pin(bare(worker, &port, conn, peer.ip(), &first, app)).await;
         }
     }
 }
@@ -88,23 +89,31 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr)
     let permit = match authorize::connection(worker, port, address, &peer) {
         Ok(permit) => permit,
         Err(refusal) if alpn == Alpn::Http => return http::deny(worker, port, &peer, conn, refusal).await,
+        Err(refusal) if alpn == Alpn::Http2 => return Box::pin(h2::deny(worker, port, &peer, conn, refusal)).await,
         Err(refusal) => return deny_bytes(worker, port, &peer, conn, refusal),
     };
     match alpn {
         Alpn::Http => http::serve(worker, permit, conn, None).await,
+        Alpn::Http2 => Box::pin(h2::serve(worker, permit, conn)).await,
         Alpn::Raw => tcp::forward(worker, permit, conn, None).await,
     }
 }
 
 /// A connection without it: as the policy says.
 async fn bare(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr, first: &First, app: Option<Conn>) {
-    let http = matches!(first, First::Http1) && matches!(port.protocol(), Protocol::Detect | Protocol::Http1);
-    match admit(worker, port, address, http) {
-        Ok(permit) if http => http::serve(worker, permit, conn, app).await,
+    let may = matches!(port.protocol(), Protocol::Detect | Protocol::Http1 | Protocol::Http2);
+    let http1 = may && matches!(first, First::Http1);
+    let http2 = may && matches!(first, First::Http2);
+    match admit(worker, port, address, http1 || http2) {
+        Ok(permit) if http1 => http::serve(worker, permit, conn, app).await,
+        Ok(permit) if http2 => Box::pin(h2::serve(worker, permit, conn)).await,
         Ok(permit) if port.is_http_only() => deny_bytes(worker, port, permit.peer(), conn, Refusal::RawOnHttp),
         Ok(permit) => Box::pin(tcp::forward(worker, permit, conn, app)).await,
         Err((peer, refusal)) if matches!(first, First::Http1) => {
             Box::pin(http::deny(worker, port, &peer, conn, refusal)).await;
+        }
+        Err((peer, refusal)) if matches!(first, First::Http2) => {
+            Box::pin(h2::deny(worker, port, &peer, conn, refusal)).await;
         }
         Err((peer, Refusal::Plaintext)) if matches!(first, First::ForeignTls) => {
             deny_bytes(worker, port, &peer, conn, Refusal::ForeignTls);
@@ -172,6 +181,7 @@ fn detected(first: &First) -> Detected {
         First::Failed(_) | First::Silent => Detected::Silent,
         First::ForeignTls => Detected::Tls,
         First::Http1 => Detected::Http1,
+        First::Http2 => Detected::Http2,
         First::Mesh => Detected::Mesh,
         First::Other => Detected::Opaque,
         First::Server => Detected::ServerFirst,

@@ -13,7 +13,7 @@ use minimesh_runtime::metrics as runtime;
 
 use super::cells::{Bounded, BoundedTotals, Cells};
 use super::registry::Registry;
-use super::words::{Classification, CloseReason, STATUS_CELLS, status_cell};
+use super::words::{Classification, CloseReason, GRPC_CELLS, STATUS_CELLS, status_cell};
 
 /// What an edge's series carry besides its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +76,17 @@ impl EdgeCells {
         }
     }
 
+    /// The same for gRPC, whose responses all have the status 200: a call fails by its own status, as gRPC clients and
+    /// Linkerd count.
+    pub fn grpc_response(&self, status: u8, latency: Duration, added: Duration) {
+        if let Some(http) = &self.cells.http {
+            let class = Classification::of_grpc(status);
+            http.grpc.add(class as usize * GRPC_CELLS + usize::from(status).min(GRPC_CELLS - 1), 1);
+            http.latency.record_duration(latency);
+            http.added.record_duration(added);
+        }
+    }
+
     /// A TCP connection to (outbound) or from (inbound) the peer is open.
     pub fn opened(&self) {
         self.cells.opened.add(1);
@@ -133,6 +144,7 @@ pub(super) struct Shard {
 #[derive(Debug)]
 struct HttpShard {
     statuses: Cells,
+    grpc: Cells,
     latency: runtime::Histogram,
     added: runtime::Histogram,
 }
@@ -150,6 +162,7 @@ impl Shard {
             lifetime: Bounded::new(LIFETIME_BOUNDS),
             http: (protocol == EdgeProtocol::Http).then(|| HttpShard {
                 statuses: Cells::new(Classification::COUNT * STATUS_CELLS),
+                grpc: Cells::new(Classification::COUNT * GRPC_CELLS),
                 latency: runtime::Histogram::new(bounds.clone()),
                 added: runtime::Histogram::new(bounds.clone()),
             }),
@@ -167,6 +180,7 @@ impl Shard {
         self.lifetime.add_to(&mut totals.lifetime);
         if let Some(http) = &self.http {
             http.statuses.add_to(&mut totals.statuses);
+            http.grpc.add_to(&mut totals.grpc);
             totals.latency.add(&http.latency.snapshot());
             totals.added.add(&http.added.snapshot());
         }
@@ -187,6 +201,8 @@ pub(super) struct EdgeTotals {
     pub(super) lifetime: BoundedTotals,
     /// By [`Classification`], then status cell.
     pub(super) statuses: Vec<u64>,
+    /// By [`Classification`], then gRPC status.
+    pub(super) grpc: Vec<u64>,
     pub(super) latency: Histogram,
     pub(super) added: Histogram,
 }
@@ -202,6 +218,7 @@ impl EdgeTotals {
         self.written += other.written;
         self.lifetime.add(&other.lifetime);
         add_each(&mut self.statuses, &other.statuses);
+        add_each(&mut self.grpc, &other.grpc);
         self.latency.add(&other.latency);
         self.added.add(&other.added);
     }
@@ -218,7 +235,8 @@ impl EdgeTotals {
 
     /// Responses of one classification.
     pub(super) fn responses(&self, class: Classification) -> u64 {
-        self.statuses.iter().skip(class as usize * STATUS_CELLS).take(STATUS_CELLS).sum()
+        let of = |cells: &[u64], each: usize| cells.iter().skip(class as usize * each).take(each).sum::<u64>();
+        of(&self.statuses, STATUS_CELLS) + of(&self.grpc, GRPC_CELLS)
     }
 
     pub(super) fn report(self, key: EdgeKey) -> EdgeReport {

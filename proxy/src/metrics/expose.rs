@@ -22,8 +22,8 @@ use super::labels::{self, Labels};
 use super::observe::ObserveMetrics;
 use super::shard::{self, CONNECT_BOUNDS, WorkerTotals};
 use super::words::{
-    Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, Handshake, MirrorResult, Refusal,
-    ReportResult, RetryReason, RetrySkipped, STATUS_CELLS, status_label,
+    Classification, CloseReason, Connected, ControlFailure, Detected, EarlyConnect, GRPC_CELLS, Handshake,
+    MirrorResult, Refusal, ReportResult, RetryReason, RetrySkipped, STATUS_CELLS, status_label,
 };
 
 /// What a scrape reads.
@@ -107,7 +107,20 @@ fn requests(out: &mut Out<'_>, edges: &[Row]) -> fmt::Result {
             (row.labels.iter().cloned().chain(own).collect(), *count)
         })
     });
-    out.counters("response", "Responses that ended", responses)?;
+    let calls = http().flat_map(|row| {
+        let counts = row.totals.grpc.iter().enumerate().filter(|(_, count)| **count > 0);
+        counts.map(|(cell, count)| {
+            let class = Classification::ALL[(cell / GRPC_CELLS).min(Classification::COUNT - 1)];
+            let grpc = (cell % GRPC_CELLS).to_string();
+            let own = [
+                ("classification", class.word().into()),
+                ("status_code", Arc::from("200")),
+                ("grpc_status", Arc::from(grpc)),
+            ];
+            (row.labels.iter().cloned().chain(own).collect(), *count)
+        })
+    });
+    out.counters("response", "Responses that ended", responses.chain(calls))?;
     let latencies = http().map(|row| (row.labels.clone(), row.totals.latency.clone()));
     let help = "From a request's head to its response's end, milliseconds";
     out.distributions("response_latency_ms", help, &Bounds::new(Unit::Milliseconds, &LATENCY_MS), latencies)

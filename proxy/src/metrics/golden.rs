@@ -50,7 +50,7 @@ minimesh_retries_skipped counter reason
 minimesh_spans counter result
 minimesh_workers gauge
 request counter authority client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone protocol server_id srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
-response counter authority classification client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone protocol server_id srv_group srv_kind srv_name srv_port status_code target_addr target_ip target_port tls
+response counter authority classification client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone grpc_status protocol server_id srv_group srv_kind srv_name srv_port status_code target_addr target_ip target_port tls
 response_latency_ms histogram authority client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone le protocol server_id srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
 tcp_close counter authority direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone errno peer protocol server_id target_addr target_ip target_port tls
 tcp_connection_duration_ms histogram authority client_id direction dst_deployment dst_namespace dst_pod dst_service dst_serviceaccount dst_zone le no_tls_reason peer protocol server_id srv_group srv_kind srv_name srv_port target_addr target_ip target_port tls
@@ -104,9 +104,10 @@ fn samples_are_what_was_counted() {
         "request_total{direction=\"outbound\",protocol=\"http\",authority=\"carts.shop.svc.cluster.local:80\",\
          target_addr=\"10.42.0.9:8080\",target_ip=\"10.42.0.9\",target_port=\"8080\",tls=\"true\",\
          server_id=\"spiffe://cluster.local/ns/shop/sa/carts\",dst_namespace=\"shop\",dst_service=\"carts\",\
-         dst_deployment=\"carts\",dst_pod=\"carts-1\",dst_serviceaccount=\"carts\",dst_zone=\"a\"} 2",
+         dst_deployment=\"carts\",dst_pod=\"carts-1\",dst_serviceaccount=\"carts\",dst_zone=\"a\"} 3",
         "classification=\"success\",status_code=\"200\"} 1",
         "classification=\"failure\",status_code=\"503\"} 1",
+        "classification=\"failure\",status_code=\"200\",grpc_status=\"14\"} 1",
         "minimesh_errors_total{direction=\"outbound\",error=\"connect_refused\"} 1",
         "minimesh_errors_total{direction=\"outbound\",error=\"no_endpoints\"} 0",
         "minimesh_connect_seconds_bucket{le=\"0.0005\",direction=\"outbound\"} 1",
@@ -127,10 +128,10 @@ fn totals_survive_the_shards_that_counted_them() {
     }
     let reports = metrics.reports();
     assert_eq!(reports.len(), 3);
-    assert_eq!(reports.iter().map(|edge| edge.requests).sum::<u64>(), 6 * 3);
+    assert_eq!(reports.iter().map(|edge| edge.requests).sum::<u64>(), 6 * 4);
     assert_eq!(reports.iter().map(|edge| edge.tcp_opened).sum::<u64>(), 6 * 3);
     let http = reports.iter().find(|edge| edge.key.direction == Direction::Outbound).expect("an outbound edge");
-    assert_eq!((http.successes, http.failures, http.latency.count(), http.added.count()), (6, 6, 12, 12));
+    assert_eq!((http.successes, http.failures, http.latency.count(), http.added.count()), (6, 12, 18, 18));
 }
 
 #[test]
@@ -191,6 +192,8 @@ fn traffic(metrics: &Metrics) -> Vec<Arc<EdgeCells>> {
         out.request();
         out.response(status, class, took.0, took.1);
     }
+    out.request();
+    out.grpc_response(14, took.0, took.1);
     out.read(10);
     out.written(20);
     out.closed(CloseReason::Clean, Duration::from_secs(3));

@@ -34,6 +34,17 @@ words! {
     }
 }
 
+impl Classification {
+    /// What a gRPC status counts as: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and DATA_LOSS are the server's failures,
+    /// the others say something to the client (Linkerd's classes).
+    pub fn of_grpc(status: u8) -> Classification {
+        match status {
+            2 | 4 | 13 | 14 | 15 => Classification::Failure,
+            _ => Classification::Success,
+        }
+    }
+}
+
 words! {
     /// How a TCP connection ended; the `errno` label of `tcp_close_total`, empty when clean.
     CloseReason {
@@ -184,6 +195,8 @@ words! {
         GoAway = "goaway",
         /// The far proxy's `minimesh-error: not_delivered`, believed over mTLS only.
         NotDelivered = "not_delivered",
+        /// The stream was reset with REFUSED_STREAM.
+        Refused = "refused_stream",
         /// The answer had a code that the route lists.
         Status = "status",
         /// The attempt took longer than the route allows.
@@ -233,6 +246,9 @@ pub const STATUS_CODES: [u16; 62] = [
     401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 425,
     426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
 ];
+
+/// gRPC's status codes, which are their own labels: 0 to 16.
+pub(crate) const GRPC_CELLS: usize = 17;
 
 /// Labels of what [`STATUS_CODES`] leaves over.
 pub(crate) const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "invalid"];

@@ -57,6 +57,7 @@ pub(crate) struct Record {
 pub(crate) enum Wire {
     Http10,
     Http11,
+    Http2,
     Tcp,
 }
 
@@ -192,6 +193,7 @@ impl Wire {
         match self {
             Wire::Http10 => "HTTP/1.0",
             Wire::Http11 => "HTTP/1.1",
+            Wire::Http2 => "HTTP/2.0",
             Wire::Tcp => "TCP",
         }
     }
@@ -201,6 +203,7 @@ impl Wire {
         match self {
             Wire::Http10 => Some("1.0"),
             Wire::Http11 => Some("1.1"),
+            Wire::Http2 => Some("2"),
             Wire::Tcp => None,
         }
     }

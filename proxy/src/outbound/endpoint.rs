@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
+use crate::http::h2::{Link, Pool};
 use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
 use crate::metrics::{CloseReason, Connected, EdgeCells, EdgeLabels, Handshake};
 use crate::worker::Worker;
@@ -64,16 +65,16 @@ pub(crate) struct Endpoint {
     service: Option<BackendKey>,
     wire: Wire,
     idle: RefCell<Vec<Idle>>,
+    links: OnceCell<Rc<Pool>>,
     configs: RefCell<Option<Configs>>,
     http: OnceCell<Arc<EdgeCells>>,
     tcp: OnceCell<Arc<EdgeCells>>,
 }
 
-/// TLS configurations of one generation of credentials.
+/// TLS configurations of one generation of credentials, as they are needed.
 struct Configs {
     generation: u64,
-    http: Arc<ClientConfig>,
-    raw: Arc<ClientConfig>,
+    by_alpn: [Option<Arc<ClientConfig>>; Alpn::ALL.len()],
 }
 
 /// A connection to an endpoint.
@@ -126,6 +127,7 @@ impl Endpoint {
             service,
             wire: Wire::Invalid,
             idle: RefCell::default(),
+            links: OnceCell::new(),
             configs: RefCell::default(),
             http: OnceCell::new(),
             tcp: OnceCell::new(),
@@ -217,7 +219,7 @@ impl Endpoint {
         worker.cells.connect(Direction::Outbound, outcome, began.elapsed());
         let stream = result.map_err(|error| error.at(self.address))?;
         let cells = match alpn {
-            Alpn::Http => self.http_cells(worker),
+            Alpn::Http | Alpn::Http2 => self.http_cells(worker),
             Alpn::Raw => self.tcp_cells(worker),
         };
         cells.opened();
@@ -263,18 +265,45 @@ impl Endpoint {
     }
 
     fn config(&self, credentials: &Credentials, expected: &SpiffeId, alpn: Alpn) -> Result<Arc<ClientConfig>, Error> {
+        let generation = credentials.generation();
         let mut configs = self.configs.borrow_mut();
-        if configs.as_ref().is_none_or(|configs| configs.generation != credentials.generation()) {
-            let make = |alpn| {
-                credentials
-                    .client_config(expected, alpn)
-                    .map_err(|error| Error::new(Kind::Internal, Side::Internal).because(error))
-            };
-            *configs =
-                Some(Configs { generation: credentials.generation(), http: make(Alpn::Http)?, raw: make(Alpn::Raw)? });
+        if configs.as_ref().is_none_or(|configs| configs.generation != generation) {
+            *configs = None;
         }
-        let configs = configs.as_ref().expect("made above");
-        Ok(Arc::clone(if alpn == Alpn::Http { &configs.http } else { &configs.raw }))
+        let configs = configs.get_or_insert_with(|| Configs { generation, by_alpn: Default::default() });
+        let place = &mut configs.by_alpn[alpn as usize];
+        if let Some(config) = place {
+            return Ok(Arc::clone(config));
+        }
+        let made = credentials.client_config(expected, alpn);
+        let made = made.map_err(|error| Error::new(Kind::Internal, Side::Internal).because(error))?;
+        Ok(Arc::clone(place.insert(made)))
+    }
+
+    /// HTTP/2 connections to it.
+    pub(super) fn links(&self) -> &Rc<Pool> {
+        self.links.get_or_init(Rc::default)
+    }
+
+    /// Whether new streams may be opened on a link. Other credentials, other connection: who we are is said in the handshake.
+    pub(super) fn may_use(&self, worker: &Worker, link: &Link) -> bool {
+        let Wire::Mtls(expected) = &self.wire else { return true };
+        if link.generation != worker.generation() {
+            return false;
+        }
+        let now = Instant::now();
+        if link.until.is_some_and(|until| until <= now) {
+            return false;
+        }
+        if now - link.judged.get() < JUDGED_FOR {
+            return true;
+        }
+        link.judged.set(now);
+        let Ok(credentials) = worker.credentials() else { return false };
+        link.socket().with_tls(|tls| {
+            let peer = tls.and_then(Tls::peer_certificates);
+            credentials.check_server(peer, expected, SystemTime::now()).is_ok()
+        })
     }
 
     /// An old connection outlives a change of credentials only while its peer would still be accepted.
@@ -293,7 +322,7 @@ impl Endpoint {
         judged.is_ok()
     }
 
-    fn idle_limit(&self) -> Duration {
+    pub(super) fn idle_limit(&self) -> Duration {
         if self.is_mesh() { IDLE } else { IDLE_PLAIN }
     }
 
@@ -327,6 +356,11 @@ impl Upstream {
     /// Where this connection is counted.
     pub(crate) fn cells(&self) -> &Arc<EdgeCells> {
         &self.cells
+    }
+
+    /// When it takes no more requests, whatever else happens.
+    pub(super) fn usable_until(&self) -> Option<Instant> {
+        self.opened.checked_add(Duration::from_secs(self.usable_for.into()))
     }
 
     /// What ended it, where that was not a clean close.

@@ -6,6 +6,7 @@
 mod backend;
 mod choose;
 mod endpoint;
+mod h2;
 mod http;
 mod mirror;
 mod sniff;
@@ -18,6 +19,7 @@ use minimesh_api::model::{Direction, Protocol};
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use crate::detect::Sniffed;
 use crate::error::Error;
 use crate::http::h1::Conn;
 use crate::io::{Buffer, Stream};
@@ -26,8 +28,8 @@ use crate::observe::Wire;
 use crate::worker::Worker;
 
 use sniff::Sniffing;
-use target::Plan;
 pub(crate) use target::Targets;
+use target::{Plan, Target};
 
 /// The life of one connection of the application.
 pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream) {
@@ -47,14 +49,22 @@ pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream) {
     };
     let (protocol, may_sniff) = declared(&plan);
     let sniffing = match protocol {
-        Protocol::Http1 => Sniffing::Http1,
-        Protocol::Http2 | Protocol::Opaque | Protocol::Tls => Sniffing::Opaque(None),
+        Protocol::Http1 | Protocol::Http2 => Box::pin(sniff::version(worker, &mut conn)).await,
+        Protocol::Opaque | Protocol::Tls => Sniffing::Opaque(None),
         Protocol::Detect => Box::pin(sniff::sniff(worker, &target, &plan, &mut conn, may_sniff)).await,
     };
     match sniffing {
         Sniffing::Http1 => http::serve(worker, &target, conn).await,
-        Sniffing::Opaque(early) => Box::pin(tcp::forward(worker, &plan, conn, early)).await,
-        Sniffing::Silent => {}
+        other => Box::pin(serve_other(worker, &target, &plan, conn, other)).await,
+    }
+}
+
+/// What is not HTTP/1, whose futures would make every connection's larger.
+async fn serve_other(worker: &Rc<Worker>, target: &Rc<Target>, plan: &Rc<Plan>, conn: Conn, sniffing: Sniffing) {
+    match sniffing {
+        Sniffing::Http1 | Sniffing::Silent => {}
+        Sniffing::Http2 => Box::pin(h2::serve(worker, target, conn)).await,
+        Sniffing::Opaque(early) => tcp::forward(worker, plan, conn, early).await,
         Sniffing::Failed(error) => {
             count(worker, &error);
             worker.observer.refused(Direction::Outbound, Wire::Tcp, &conn.stream, error.kind);
@@ -76,12 +86,17 @@ fn declared(plan: &Plan) -> (Protocol, bool) {
 /// Nothing is known of the target: HTTP is told so, everything else gets an RST.
 async fn refuse(worker: &Rc<Worker>, mut conn: Conn, error: Error) {
     count(worker, &error);
-    if sniff::is_http(&mut conn).await {
-        worker.observer.refused(Direction::Outbound, Wire::Http11, &conn.stream, error.kind);
-        http::answer_and_close(worker, conn, error.kind).await;
-    } else {
-        worker.observer.refused(Direction::Outbound, Wire::Tcp, &conn.stream, error.kind);
-        conn.stream.reset();
+    let spoken = sniff::is_http(&mut conn).await;
+    let wire = match spoken {
+        Some(Sniffed::Http1) => Wire::Http11,
+        Some(Sniffed::Http2) => Wire::Http2,
+        _ => Wire::Tcp,
+    };
+    worker.observer.refused(Direction::Outbound, wire, &conn.stream, error.kind);
+    match spoken {
+        Some(Sniffed::Http1) => http::answer_and_close(worker, conn, error.kind).await,
+        Some(Sniffed::Http2) => h2::refuse(worker, conn, error.kind).await,
+        _ => conn.stream.reset(),
     }
 }
 

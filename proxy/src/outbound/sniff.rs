@@ -41,6 +41,8 @@ pub(super) enum Sniffing {
     Failed(Error),
     /// HTTP/1.x.
     Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
     /// Bytes; with the connection that was opened early.
     Opaque(Option<Carried>),
     /// It ended before it said anything.
@@ -93,7 +95,7 @@ pub(super) async fn sniff(
     let (detected, sniffing) = match first {
         First::Failed(error) => return Sniffing::Failed(error),
         First::ClientEnded => (Detected::Silent, Sniffing::Silent),
-        First::Client(Sniffed::Http1) => {
+        First::Client(sniffed @ (Sniffed::Http1 | Sniffed::Http2)) => {
             target.learn_server_first(false);
             if carried.is_some() || opening {
                 worker.cells.early_connect(EarlyConnect::Unused);
@@ -101,10 +103,8 @@ pub(super) async fn sniff(
             if let Some(carried) = carried {
                 carried.upstream.close();
             }
-            worker.cells.detected(Direction::Outbound, Detected::Http1);
-            return Sniffing::Http1;
+            return http(worker, sniffed);
         }
-        First::Client(Sniffed::Http2) => (Detected::Http2, Sniffing::Opaque(carried)),
         First::Client(Sniffed::Tls) => {
             debug!(address = %target.address, server_name = detect::server_name(conn.buffer.bytes()), "the application's own TLS");
             (Detected::Tls, Sniffing::Opaque(carried))
@@ -124,20 +124,58 @@ pub(super) async fn sniff(
     sniffing
 }
 
-/// Whether the client speaks HTTP/1.x; waits for as many bytes as that takes. For answers to connections that go nowhere.
-pub(super) async fn is_http(conn: &mut Conn) -> bool {
+fn http(worker: &Worker, sniffed: Sniffed) -> Sniffing {
+    let (detected, sniffing) = match sniffed {
+        Sniffed::Http2 => (Detected::Http2, Sniffing::Http2),
+        _ => (Detected::Http1, Sniffing::Http1),
+    };
+    worker.cells.detected(Direction::Outbound, detected);
+    sniffing
+}
+
+/// Which HTTP, where it is known that it is HTTP. What is none of them is HTTP/1's to refuse.
+pub(super) async fn version(worker: &Worker, conn: &mut Conn) -> Sniffing {
+    let mut undecided: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        loop {
+            match detect::sniff(conn.buffer.bytes()) {
+                Sniffed::Http2 => return Poll::Ready(http(worker, Sniffed::Http2)),
+                Sniffed::More if conn.buffer.len() < worker.head_limit => {}
+                _ => return Poll::Ready(http(worker, Sniffed::Http1)),
+            }
+            match conn.stream.poll_fill(cx, &mut conn.buffer, USUAL) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(Sniffing::Silent),
+                Poll::Pending if conn.buffer.is_empty() && worker.closing.get() => {
+                    return Poll::Ready(Sniffing::Silent);
+                }
+                Poll::Pending if worker.stopped.get() => return Poll::Ready(Sniffing::Silent),
+                Poll::Pending if conn.buffer.is_empty() => return Poll::Pending,
+                Poll::Pending => {
+                    // half a word: HTTP/1 has its own patience with those
+                    let undecided = undecided.get_or_insert_with(|| Box::pin(sleep(UNDECIDED)));
+                    return undecided.as_mut().poll(cx).map(|()| http(worker, Sniffed::Http1));
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Which HTTP the client speaks; waits for as many bytes as that takes. For answers to connections that go nowhere.
+pub(super) async fn is_http(conn: &mut Conn) -> Option<Sniffed> {
     let waiting = async {
         loop {
             match detect::sniff(conn.buffer.bytes()) {
                 Sniffed::More => {}
-                sniffed => return sniffed == Sniffed::Http1,
+                sniffed => return Some(sniffed),
             }
             if !matches!(conn.stream.fill(&mut conn.buffer).await, Ok(1..)) {
-                return false;
+                return None;
             }
         }
     };
-    tokio::time::timeout(SILENCE, waiting).await.unwrap_or(false)
+    tokio::time::timeout(SILENCE, waiting).await.ok().flatten()
 }
 
 fn poll_first<'a>(

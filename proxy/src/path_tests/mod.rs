@@ -7,6 +7,7 @@ mod chaos;
 mod edges;
 mod endings;
 mod http;
+mod http2;
 mod identity;
 mod observe;
 mod opaque;

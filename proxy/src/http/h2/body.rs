@@ -1,0 +1,224 @@
+//! One direction of a body: data, then trailers or none, from one stream to another.
+//!
+//! The sender's window opens again as its bytes are taken by the receiver's, stream by stream. A request's first bytes are
+//! kept until the server answers, so that a request which was provably not delivered can be sent again with its body.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream};
+use http::HeaderMap;
+
+use super::{Sender, head};
+
+/// Kept of one request for another attempt; the common call fits, an upload does not.
+const KEEP: usize = 64 * 1024;
+
+/// Why a body did not come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The receiver takes no more.
+    Sink,
+    /// The sender reset the stream, or its connection failed.
+    Source(Reason),
+}
+
+/// A body on its way.
+pub(super) struct Body {
+    from: RecvStream,
+    /// Taken from `from`, not yet sent.
+    chunk: Bytes,
+    end: End,
+    /// What was taken, for another attempt.
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    keeping: bool,
+    /// The next of `kept` to be sent again.
+    again: usize,
+    /// Bytes from the start that the sender's window has back already.
+    released: u64,
+    sent: u64,
+    done: bool,
+    /// Trailers come from a stranger.
+    strip: bool,
+    grpc_status: Option<u8>,
+}
+
+/// What is known of the body's end.
+enum End {
+    Open,
+    Plain,
+    Trailers(HeaderMap),
+}
+
+impl Body {
+    /// A request's body: kept for another attempt as long as it is short.
+    pub(super) fn request(from: RecvStream) -> Body {
+        Body { keeping: true, ..Body::response(from, true) }
+    }
+
+    /// A response's body; `strip`: its server is no proxy of ours.
+    pub(super) fn response(from: RecvStream, strip: bool) -> Body {
+        let end = if from.is_end_stream() { End::Plain } else { End::Open };
+        Body {
+            from,
+            chunk: Bytes::new(),
+            end,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            keeping: false,
+            again: 0,
+            released: 0,
+            sent: 0,
+            done: false,
+            strip,
+            grpc_status: None,
+        }
+    }
+
+    /// Whether there is nothing at all: the head is then the end.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.end, End::Plain) && self.chunk.is_empty() && self.kept.is_empty()
+    }
+
+    /// Whether everything went out, the end included.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The head was the end.
+    pub(super) fn set_done(&mut self) {
+        self.done = true;
+    }
+
+    /// Bytes sent on.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// `grpc-status` of the trailers.
+    pub(super) fn grpc_status(&self) -> Option<u8> {
+        self.grpc_status
+    }
+
+    /// Whether it could be sent again from its start.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.keeping
+    }
+
+    /// The server has begun to answer: there is no other attempt.
+    pub(super) fn keep_no_more(&mut self) {
+        self.keeping = false;
+        self.forget();
+    }
+
+    /// Back to its start, for another attempt.
+    pub(super) fn rewind(&mut self) {
+        (self.chunk, self.again, self.sent, self.done) = (Bytes::new(), 0, 0, false);
+    }
+
+    /// Moves what can be moved. Ready when everything went out.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, to: &mut Sender) -> Poll<Result<(), Broken>> {
+        loop {
+            if self.done {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.chunk.is_empty() {
+                ready!(self.poll_chunk(cx, to))?;
+            } else if let Some(chunk) = self.kept.get(self.again) {
+                self.chunk = chunk.clone();
+                self.again += 1;
+                self.forget();
+            } else if matches!(self.end, End::Open) {
+                ready!(self.poll_more(cx))?;
+            } else {
+                self.finish(to)?;
+            }
+        }
+    }
+
+    /// Sends of the chunk what the receiver's window and our bound let out.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>, to: &mut Sender) -> Poll<Result<(), Broken>> {
+        to.reserve_capacity(self.chunk.len());
+        let room = match to.capacity() {
+            0 => match ready!(to.poll_capacity(cx)) {
+                Some(Ok(room)) => room,
+                Some(Err(_)) | None => return Poll::Ready(Err(Broken::Sink)),
+            },
+            room => room,
+        };
+        let part = self.chunk.split_to(room.min(self.chunk.len()));
+        let length = part.len();
+        let last = self.chunk.is_empty() && matches!(self.end, End::Plain) && self.again == self.kept.len();
+        to.send_data(part, last).map_err(|_| Broken::Sink)?;
+        self.done = last;
+        self.sent += length as u64;
+        if self.sent > self.released {
+            // fails only on a stream that is gone, whose window nobody needs
+            let _ = self.from.flow_control().release_capacity((self.sent - self.released) as usize);
+            self.released = self.sent;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        match ready!(self.from.poll_data(cx)) {
+            Some(Ok(chunk)) => {
+                if self.from.is_end_stream() {
+                    self.end = End::Plain;
+                }
+                self.keep(&chunk);
+                self.chunk = chunk;
+            }
+            Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+            None => match ready!(self.from.poll_trailers(cx)) {
+                Ok(Some(mut trailers)) => {
+                    self.grpc_status = head::grpc_status(&trailers);
+                    if self.strip {
+                        head::strip_own(&mut trailers);
+                    }
+                    self.end = End::Trailers(trailers);
+                }
+                Ok(None) => self.end = End::Plain,
+                Err(error) => return Poll::Ready(Err(broken(&error))),
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn finish(&mut self, to: &mut Sender) -> Result<(), Broken> {
+        let sent = match &mut self.end {
+            End::Trailers(trailers) if self.keeping => to.send_trailers(trailers.clone()),
+            End::Trailers(trailers) => to.send_trailers(std::mem::take(trailers)),
+            End::Open | End::Plain => to.send_data(Bytes::new(), true),
+        };
+        self.done = true;
+        sent.map_err(|_| Broken::Sink)
+    }
+
+    fn keep(&mut self, chunk: &Bytes) {
+        if !self.keeping || chunk.is_empty() {
+            return;
+        }
+        self.kept_bytes += chunk.len();
+        if self.kept_bytes > KEEP {
+            self.keeping = false;
+            return self.forget();
+        }
+        self.kept.push(chunk.clone());
+        self.again = self.kept.len();
+    }
+
+    /// Drops what was kept when no other attempt needs it.
+    fn forget(&mut self) {
+        if !self.keeping && self.again == self.kept.len() {
+            self.kept = Vec::new();
+            self.again = 0;
+        }
+    }
+}
+
+/// A connection that failed says nothing of the stream: for the other side it is a cancellation.
+fn broken(error: &h2::Error) -> Broken {
+    Broken::Source(error.reason().unwrap_or(Reason::CANCEL))
+}

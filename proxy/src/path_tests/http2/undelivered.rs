@@ -1,0 +1,141 @@
+//! What was provably not delivered is sent elsewhere, with its body; nothing else is.
+
+use super::*;
+
+#[tokio::test(flavor = "local")]
+async fn a_dead_endpoint_costs_no_request() {
+    let mesh = Mesh::new();
+    let alive = mesh.server("catalogue", mirror().await);
+    let without_app = mesh.server("catalogue", nobody().await);
+    let no_http2 = mesh.server("catalogue", canned(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await);
+    let gone = endpoint(nobody().await, Transport::MutualTls { identity: id("catalogue").as_str().into() });
+    mesh.service(Protocol::Detect, vec![alive.endpoint(), without_app.endpoint(), no_http2.endpoint(), gone]);
+    let caller = Caller::new(mesh.client.address).await;
+    for n in 0..40 {
+        let answer = caller.ask(request(Method::POST, &format!("/{n}")), b"body").await.expect("an answer");
+        assert_eq!((answer.status, &*answer.body), (200, &b"body"[..]), "{n}");
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_refused_stream_is_sent_to_another_endpoint_with_its_body() {
+    let mesh = Mesh::new();
+    let (refusals, seen) = counter();
+    let refusing = serve(move |request, mut respond| {
+        let refusals = Rc::clone(&refusals);
+        async move {
+            let mut body = request.into_body();
+            let _ = data(&mut body).await;
+            refusals.set(refusals.get() + 1);
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
+    })
+    .await;
+    let refusing = mesh.server("catalogue", refusing);
+    let taking = mesh.server("catalogue", mirror().await);
+    mesh.service(Protocol::Detect, vec![refusing.endpoint(), taking.endpoint()]);
+    let caller = Caller::new(mesh.client.address).await;
+    for n in 0..20u8 {
+        let (response, mut stream) = caller.begin(request(Method::POST, "/")).await;
+        stream.send_data(Bytes::from(vec![n; 3000]), false).expect("sent");
+        stream.send_data(Bytes::from(vec![n; 2000]), false).expect("sent");
+        tokio::task::yield_now().await;
+        let mut trailers = HeaderMap::new();
+        trailers.insert("n", u16::from(n).into());
+        stream.send_trailers(trailers).expect("sent");
+        let answer = read(response.await.expect("a response")).await.expect("whole");
+        assert_eq!((&answer.body, answer.trailer("n")), (&vec![n; 5000], &*n.to_string()));
+    }
+    assert!(seen.get() > 0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_refused_stream_whose_body_is_gone_is_not_sent_again() {
+    let mesh = Mesh::new();
+    let refusing = serve(|request, mut respond| async move {
+        let mut body = request.into_body();
+        let mut got = 0;
+        while got < 200_000 {
+            got += data(&mut body).await.expect("more").expect("whole").len();
+        }
+        respond.send_reset(Reason::REFUSED_STREAM);
+    })
+    .await;
+    let endpoints: Vec<_> = vec![mesh.server("catalogue", refusing), mesh.server("catalogue", refusing)];
+    mesh.service(Protocol::Detect, endpoints.iter().map(Server::endpoint).collect());
+    let caller = Caller::new(mesh.client.address).await;
+    let failed = caller.ask(request(Method::POST, "/"), &vec![1; 300_000]).await.err().expect("refused");
+    assert_eq!((failed.reason(), failed.is_remote()), (Some(Reason::REFUSED_STREAM), true));
+}
+
+/// An HTTP/2 server that says goodbye to the first stream of its first connections, and serves later ones.
+async fn leaving(goodbyes: usize) -> (SocketAddr, Rc<Cell<usize>>) {
+    let (connections, count) = counter();
+    let address = app(move |mut client| {
+        let connections = Rc::clone(&connections);
+        async move {
+            connections.set(connections.get() + 1);
+            if connections.get() > goodbyes {
+                let mut connection = ::h2::server::handshake(client.tcp).await.expect("handshake");
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    tokio::task::spawn_local(async move { reflect(request, respond).await.unwrap_or(()) });
+                }
+                return;
+            }
+            client.exactly(24).await.expect("the preface");
+            client.send(b"\0\0\0\x04\0\0\0\0\0").await;
+            loop {
+                let head = client.exactly(9).await.expect("a frame");
+                let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+                client.exactly(length).await.expect("its payload");
+                match (head[3], head[4]) {
+                    (4, 0) => client.send(b"\0\0\0\x04\x01\0\0\0\0").await,
+                    // HEADERS: GOAWAY, the last stream is 0, NO_ERROR
+                    (1, _) => return client.send(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0").await,
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    (address, count)
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_stream_above_goaways_last_id_is_sent_over_another_connection() {
+    // behind the inbound proxy, which dials its application again
+    let mesh = Mesh::new();
+    let (app, connections) = leaving(2).await;
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let caller = Caller::new(mesh.client.address).await;
+    let answer = caller.ask(request(Method::POST, "/"), b"body").await.expect("an answer");
+    assert_eq!((answer.status, &*answer.body, connections.get()), (200, &b"body"[..], 3));
+
+    // and seen by the outbound proxy itself
+    let mesh = Mesh::new();
+    let (app, connections) = leaving(2).await;
+    mesh.service(Protocol::Detect, vec![unmeshed(app)]);
+    let caller = Caller::new(mesh.client.address).await;
+    let answer = caller.ask(grpc("/a/B"), b"body").await.expect("an answer");
+    assert_eq!((answer.status, &*answer.body, connections.get()), (200, &b"body"[..], 3));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_connection_that_only_breaks_proves_nothing() {
+    let mesh = Mesh::new();
+    let (requests, count) = counter();
+    let dying = app(move |client| {
+        let requests = Rc::clone(&requests);
+        async move {
+            let mut connection = ::h2::server::handshake::<_>(client.tcp).await.expect("handshake");
+            let _stream = connection.accept().await;
+            requests.set(requests.get() + 1);
+        }
+    })
+    .await;
+    let servers = [mesh.server("catalogue", dying), mesh.server("catalogue", dying)];
+    mesh.service(Protocol::Detect, servers.iter().map(Server::endpoint).collect());
+    let answer = Caller::new(mesh.client.address).await.get("/").await.expect("an answer");
+    assert_eq!((answer.status, answer.header("minimesh-error"), count.get()), (502, "upstream_closed", 1));
+}
