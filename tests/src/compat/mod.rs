@@ -60,8 +60,7 @@ const SERVICES: [u8; 4] = [10, 43, 0, 10];
 ///
 /// Skipped, with a line that says so, if something of `needs` is not there.
 pub fn compare(name: &str, needs: &[Need], ports: &[u16]) {
-    if let Some(why) = needs.iter().find_map(Need::missing) {
-        println!("\nskipped: {name}: {why}");
+    if skip(name, needs) {
         return;
     }
     let world_name = format!("compat-{name}");
@@ -87,6 +86,15 @@ pub fn compare(name: &str, needs: &[Need], ports: &[u16]) {
         let known = Transcript::default().with("differs.sh", &known);
         transcript::assert_same(&format!("{name}-{file}"), ["known", "now"], [&known, &said]);
     }
+}
+
+/// Whether something of `needs` is not there; says what, in the line that `cargo xtask test` counts.
+pub fn skip(name: &str, needs: &[Need]) -> bool {
+    let missing = needs.iter().find_map(Need::missing);
+    if let Some(why) = &missing {
+        println!("\nskipped: {name}: {why}");
+    }
+    missing.is_some()
 }
 
 impl<'w> Stage<'w> {
@@ -159,6 +167,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("compat").join(name)
 }
 
-fn script(name: &str, script: &str) -> String {
+/// A file of that case.
+pub fn script(name: &str, script: &str) -> String {
     folder(name).join(script).display().to_string()
 }

@@ -63,6 +63,11 @@ impl Demo {
         fs::read_to_string(self.folder.join(LOG)).unwrap_or_default()
     }
 
+    /// A folder that goes when the demo goes.
+    pub fn scratch(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the shop is on this machine.
     pub fn page(&self) -> SocketAddr {
         let runs = fs::read_dir(self.folder.join("minimesh")).expect("the demo's own folder").flatten();
