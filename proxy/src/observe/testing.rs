@@ -47,6 +47,19 @@ impl Write for Memory {
     }
 }
 
+struct Stuck(std::sync::mpsc::Receiver<Infallible>);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Written {
     /// The next line of a direction.
     pub(crate) async fn line(&mut self, direction: &str) -> serde_json::Value {
@@ -68,6 +81,14 @@ pub(crate) fn to_memory(query: bool, headers: &[&str]) -> (Observe, Written) {
     let headers = headers.iter().map(|name| (*name).into()).collect();
     let observe = Observe { log: Some(log), spans: None, details: Arc::new(Details { query, headers }) };
     (observe, Written { chunks, left: Vec::new() })
+}
+
+/// A log whose reader takes nothing until the sender is dropped.
+pub(crate) fn to_nobody() -> (Observe, Arc<ObserveMetrics>, std::sync::mpsc::Sender<Infallible>) {
+    let (reads, never) = std::sync::mpsc::channel();
+    let metrics = Arc::new(ObserveMetrics::default());
+    let (log, _) = AccessLog::start(Format::Json, &metrics, Stuck(never)).expect("a thread");
+    (Observe { log: Some(log), ..Observe::default() }, metrics, reads)
 }
 
 /// Spans to a collector, on the present runtime.

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::observe;
-use crate::observe::testing::{ExportRequest, grpc_collector, http_collector, spans_of, to_collector, to_memory};
+use crate::observe::testing::{
+    ExportRequest, grpc_collector, http_collector, spans_of, to_collector, to_memory, to_nobody,
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -167,6 +169,21 @@ async fn an_opaque_connection_is_one_line_at_its_end() {
         assert_eq!((&line["request_bytes"], &line["response_bytes"]), (&5.into(), &3.into()));
         assert_eq!((&line["status"], &line["server_identity"]), (&Value::Null, &id("catalogue").as_str().into()));
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_log_that_nobody_reads_stalls_no_request() {
+    let (observe, metrics, _reads) = to_nobody();
+    let mesh = Mesh::observed(observe);
+    let server = mesh.server("catalogue", echo().await);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let request = format!("GET /{} HTTP/1.1\r\nHost: catalogue\r\n\r\n", "long".repeat(1000));
+    let mut client = mesh.connect().await;
+    // two lines each: more than all buffers hold
+    for _ in 0..400 {
+        assert!(client.ask(&request).await.starts_with("HTTP/1.1 200 "));
+    }
+    assert!(metrics.log_dropped_lines() > 0);
 }
 
 async fn spans_of_two_requests(
