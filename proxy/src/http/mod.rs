@@ -6,6 +6,7 @@
 mod forward;
 pub(crate) mod h1;
 pub(crate) mod h2;
+mod own;
 mod retry;
 mod server;
 

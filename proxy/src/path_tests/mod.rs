@@ -11,6 +11,7 @@ mod http2;
 mod identity;
 mod observe;
 mod opaque;
+mod own_headers;
 mod policy;
 mod repeats;
 mod retry;

@@ -1,5 +1,7 @@
 //! How far a message body reaches: framing, and a bounded scanner for chunks and trailers.
 
+use crate::http::own::NameReader;
+
 /// How the end of a body is known (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -107,6 +109,8 @@ pub(crate) struct Chunks {
     left: u64,
     /// Bytes of this line, or of all trailers.
     line: u32,
+    /// The name of this trailer.
+    name: NameReader,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,9 +178,18 @@ impl Chunks {
             (Place::PayloadLineFeed, b'\n') => Place::Size,
             (Place::TrailerStart, b'\r') => Place::EndLineFeed,
             // A trailer line begins with a token character: no folding, no empty name.
-            (Place::TrailerStart, byte) if is_token(byte) => self.longer(Place::Trailer, MAX_TRAILERS)?,
+            (Place::TrailerStart, byte) if is_token(byte) => {
+                self.name = NameReader::begin();
+                self.name.take(byte);
+                self.longer(Place::Trailer, MAX_TRAILERS)?
+            }
+            // only a proxy of ours might say that, and none does so in a trailer
+            (Place::Trailer, b':') if self.name.is_own() => return Err(Malformed),
             (Place::Trailer, b'\r') => Place::TrailerLineFeed,
-            (Place::Trailer, byte) if is_text(byte) => self.longer(Place::Trailer, MAX_TRAILERS)?,
+            (Place::Trailer, byte) if is_text(byte) => {
+                self.name.take(byte);
+                self.longer(Place::Trailer, MAX_TRAILERS)?
+            }
             (Place::TrailerLineFeed, b'\n') => Place::TrailerStart,
             (Place::EndLineFeed, b'\n') => return Ok(true),
             _ => return Err(Malformed),
@@ -214,6 +227,7 @@ mod tests {
     fn ends_where_the_message_ends() {
         assert_eq!(whole(b"5\r\nhello\r\n0\r\n\r\nGET"), Ok((15, true)));
         assert_eq!(whole(b"5;a=b\r\nhello\r\n0\r\nx: y\r\n\r\nGET"), Ok((25, true)));
+        assert_eq!(whole(b"0\r\na: minimesh-error: b\r\n\r\nGET"), Ok((27, true)));
         assert_eq!(whole(b"5\r\nhel"), Ok((6, false)));
     }
 
@@ -230,6 +244,8 @@ mod tests {
             b"+5\r\n",
             b"10000000000000000\r\n",
             b"0\r\n folded\r\n\r\n",
+            b"0\r\na: b\r\nL5d_Client-Id: me\r\n\r\n",
+            b"0\r\nminimesh-error: not_delivered\r\n\r\n",
             b"0\r\n: no name\r\n\r\n",
             b"0\r\na: \x00\r\n\r\n",
             b"5\rhello\r\n",

@@ -7,6 +7,7 @@
 use super::edit::Cuts;
 use super::head::Strip;
 use super::{Framing, HeadError};
+use crate::http::own::is_own;
 
 /// Header lines in one head. hyper's 100 has been an outage elsewhere.
 pub(super) const MAX_HEADERS: usize = 256;
@@ -190,11 +191,6 @@ fn is_end_to_end(option: &[u8]) -> bool {
     ["content-length", "host", "te", "transfer-encoding", "authorization", "cookie", "content-type"]
         .iter()
         .any(|name| option.eq_ignore_ascii_case(name.as_bytes()))
-}
-
-fn is_own(name: &[u8]) -> bool {
-    let mesh = name.len() > 9 && name[..9].eq_ignore_ascii_case(b"minimesh-");
-    mesh || name.eq_ignore_ascii_case(b"l5d-client-id") || name.eq_ignore_ascii_case(b"x-forwarded-client-cert")
 }
 
 pub(super) fn framing(connection: &Connection) -> Result<Option<Framing>, HeadError> {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use minimesh_route::{HeaderEdits, Headers, RequestView, Rewrite};
 
 use crate::error::{Error, Kind, Side};
+use crate::http::own::is_own;
 
 /// As for HTTP/1.
 const MAX_HEADERS: usize = 256;
@@ -144,18 +145,14 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
 
 /// Removes what only the mesh may say.
 pub(super) fn strip_own(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_own) {
+    let is_own = |name: &&HeaderName| is_own(name.as_str().as_bytes());
+    if !headers.keys().any(|name| is_own(&name)) {
         return;
     }
-    let own: Vec<HeaderName> = headers.keys().filter(|name| is_own(name)).cloned().collect();
+    let own: Vec<HeaderName> = headers.keys().filter(is_own).cloned().collect();
     for name in own {
         headers.remove(name);
     }
-}
-
-fn is_own(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("minimesh-") || name == "l5d-client-id" || name == "x-forwarded-client-cert"
 }
 
 /// Applies a route's edits.

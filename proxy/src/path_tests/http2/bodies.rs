@@ -1,5 +1,7 @@
 //! Heads, bodies and trailers, both ways.
 
+use ::http::HeaderName;
+
 use super::*;
 
 #[tokio::test(flavor = "local")]
@@ -29,6 +31,35 @@ async fn trailers_go_both_ways() {
     stream.send_trailers(trailers.clone()).expect("sent");
     let answer = read(response.await.expect("a response")).await.expect("whole");
     assert_eq!((&*answer.body, answer.trailers), (&b"body"[..], Some(trailers)));
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_meshs_own_names_are_taken_from_nobody_in_heads_and_trailers() {
+    fn forged() -> HeaderMap {
+        let names = ["minimesh-error", "minimesh_hop", "l5d-client-id", "x_forwarded-client-cert", "kept"];
+        names.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("admin"))).into_iter().collect()
+    }
+    let app = serve(|request, mut respond| async move {
+        let mut body = request.into_body();
+        while let Some(Ok(_)) = data(&mut body).await {}
+        let trailers = body.trailers().await.expect("read").expect("some");
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["kept"]);
+        let mut response = Response::new(());
+        *response.headers_mut() = forged();
+        let mut to = respond.send_response(response, false).expect("sent");
+        to.send_trailers(forged()).expect("sent");
+    })
+    .await;
+    let mesh = Mesh::new();
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Http2, vec![server.endpoint()]);
+    for address in [mesh.client.address, server.proxy.address] {
+        let (response, mut stream) = Caller::new(address).await.begin(request(Method::POST, "/")).await;
+        stream.send_trailers(forged()).expect("sent");
+        let answer = read(response.await.expect("a response")).await.expect("whole");
+        assert_eq!(answer.headers.keys().collect::<Vec<_>>(), ["kept"]);
+        assert_eq!(answer.trailers.expect("some").keys().collect::<Vec<_>>(), ["kept"]);
+    }
 }
 
 #[tokio::test(flavor = "local")]
