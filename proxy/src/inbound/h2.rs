@@ -24,7 +24,7 @@ use crate::http::OWN_LINES;
 use crate::http::h1::Conn;
 use crate::http::h2::{
     Dialling, Downstream, Failed, Fields, Incoming, Keep, Link, Outgoing, Parting, Passage, Pool, Reply, Slot, Socket,
-    accept, answer, check, drive, forward, view, wire,
+    Use, accept, answer, check, drive, forward, view, wire,
 };
 use crate::io::Tls;
 use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal, RetryReason};
@@ -189,6 +189,7 @@ impl Client {
             began: self.began,
             waited: waiting.elapsed(),
             deadline: None,
+            retries: None,
         };
         let forwarded = forward(&mut self.down, &slot, outgoing, &passage).await?;
         if let Some(record) = &mut self.record {
@@ -287,7 +288,7 @@ async fn slot(session: &Rc<Session>) -> Result<Slot, Error> {
         let port = Rc::clone(session.permit.port());
         Dialling(Box::pin(dial(Rc::clone(&session.worker), port, Rc::clone(&session.app))))
     };
-    let slot = session.app.slot(&|_| true, &dial).await;
+    let slot = session.app.slot(&|_| Use::Yes, &dial).await;
     if dialled.get() {
         session.worker.cells.pool_wait(began.elapsed());
     }

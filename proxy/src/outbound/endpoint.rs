@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
-use crate::http::h2::{Link, Pool};
+use crate::http::h2::{Link, Pool, Use};
 use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
 use crate::metrics::{CloseReason, Connected, EdgeCells, EdgeLabels, Handshake};
 use crate::worker::Worker;
@@ -285,25 +285,27 @@ impl Endpoint {
         self.links.get_or_init(Rc::default)
     }
 
-    /// Whether new streams may be opened on a link. Other credentials, other connection: who we are is said in the handshake.
-    pub(super) fn may_use(&self, worker: &Worker, link: &Link) -> bool {
-        let Wire::Mtls(expected) = &self.wire else { return true };
-        if link.generation != worker.generation() {
-            return false;
-        }
-        let now = Instant::now();
+    /// Whether new streams may be opened on a link. With new credentials comes a new link, because who we are is said in the
+    /// handshake; until it is there the old one serves, as long as either side would still be accepted.
+    pub(super) fn may_use(&self, worker: &Worker, link: &Link) -> Use {
+        let Wire::Mtls(expected) = &self.wire else { return Use::Yes };
+        let (now, generation) = (Instant::now(), worker.generation());
         if link.until.is_some_and(|until| until <= now) {
-            return false;
+            return Use::No;
         }
-        if now - link.judged.get() < JUDGED_FOR {
-            return true;
+        let (judged_by, when) = link.judged.get();
+        if judged_by != generation || now - when >= JUDGED_FOR {
+            link.judged.set((generation, now));
+            let Ok(credentials) = worker.credentials() else { return Use::No };
+            let judged = link.socket().with_tls(|tls| {
+                let peer = tls.and_then(Tls::peer_certificates);
+                credentials.check_server(peer, expected, SystemTime::now())
+            });
+            if judged.is_err() {
+                return Use::No;
+            }
         }
-        link.judged.set(now);
-        let Ok(credentials) = worker.credentials() else { return false };
-        link.socket().with_tls(|tls| {
-            let peer = tls.and_then(Tls::peer_certificates);
-            credentials.check_server(peer, expected, SystemTime::now()).is_ok()
-        })
+        if link.generation == generation { Use::Yes } else { Use::Old }
     }
 
     /// An old connection outlives a change of credentials only while its peer would still be accepted.

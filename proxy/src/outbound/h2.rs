@@ -7,7 +7,7 @@ use std::time::Duration;
 use minimesh_api::model::Direction;
 use minimesh_balance::Outcome;
 use minimesh_identity::Alpn;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backend::Tried;
 use super::choose::{Choice, Decision, Load, choose};
@@ -16,6 +16,7 @@ use super::endpoint::Endpoint;
 use super::target::{Plan, Target};
 use super::tcp::reason;
 use crate::error::{Error, Kind, Retry, Side};
+use crate::http::Retries;
 use crate::http::h1::Conn;
 use crate::http::h2::{
     Dialling, Downstream, Failed, Fields, Forwarded, Incoming, Keep, Link, Outgoing, Parting, Passage, Reply, Slot,
@@ -90,9 +91,13 @@ impl Client {
         let worker = &worker;
         check(&head, worker.head_limit).map_err(|kind| Failed::untouched(Error::new(kind, Side::Downstream)))?;
         let plan = self.target.plan(worker).await.map_err(Failed::untouched)?;
-        let decision = {
+        let target = Rc::clone(&self.target);
+        let (decision, retries) = {
             let fields = Fields(&head);
-            choose(worker, &plan, &view(&head, &fields), began).map_err(Failed::untouched)?
+            let request = view(&head, &fields);
+            let decision = choose(worker, &plan, &request, began).map_err(Failed::untouched)?;
+            let retries = decision.retries(&target.retries, &worker.cells, &request);
+            (decision, retries)
         };
         let choice = match decision {
             Decision::Answer(told, rule) => {
@@ -116,34 +121,50 @@ impl Client {
         let mut tried = Tried::default();
         loop {
             let endpoint = choice.backend.pick(worker, &tried).await.map_err(Failed::untouched)?;
-            let failed = match self.attempt(&outgoing, &choice, &endpoint, tried.is_empty()).await {
-                Ok(()) => return Ok(()),
-                Err(failed) => failed,
-            };
-            // After a GOAWAY the endpoint itself may be well: only the connection is gone.
-            let connection = failed.undelivered == Some(RetryReason::GoAway);
-            let exclude = (!connection).then_some(endpoint.address);
-            let elsewhere = connection || choice.backend.has_other(worker, &endpoint);
-            let may = failed.repeatable && failed.answered.is_none() && failed.error.retry == Retry::OtherEndpoint;
-            let in_time = choice.deadline().is_none_or(|deadline| Instant::now() < deadline);
-            if !may || !elsewhere || !in_time || !tried.again(exclude) {
-                return Err(failed);
+            match self.attempt(&outgoing, &choice, &endpoint, retries.as_deref(), tried.is_empty()).await {
+                Ok(true) => return Ok(()),
+                // the answer was thrown away
+                Ok(false) => {}
+                Err(failed) => {
+                    let in_time = choice.deadline().is_none_or(|deadline| Instant::now() < deadline);
+                    let open = failed.repeatable && failed.answered.is_none() && in_time;
+                    if open && goes_elsewhere(worker, &failed, &choice, &endpoint, &mut tried) {
+                        self.note_retry();
+                        continue;
+                    }
+                    if !open || !retries.as_ref().is_some_and(|retries| retries.repeats(&failed.error)) {
+                        return Err(failed);
+                    }
+                }
             }
-            if let Some(record) = &mut self.record {
-                record.retries += 1;
+            tried.avoid(endpoint.address);
+            self.note_retry();
+            if let Some(retries) = &retries {
+                let pause = retries.pause(worker.random.borrow_mut().next_u64());
+                let pausing = async {
+                    sleep(pause).await;
+                    Ok(())
+                };
+                self.down.unless_gone(choice.deadline(), pausing).await.map_err(Failed::untouched)?;
             }
-            worker.cells.retry(failed.undelivered.unwrap_or_else(|| reason(&failed.error)));
         }
     }
 
-    /// One attempt on one endpoint.
+    fn note_retry(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.retries += 1;
+        }
+    }
+
+    /// One attempt on one endpoint; false: it was answered, and the answer thrown away.
     async fn attempt(
         &mut self,
         outgoing: &Outgoing,
         choice: &Choice<'_>,
         endpoint: &Rc<Endpoint>,
+        retries: Option<&Retries<'_>>,
         first: bool,
-    ) -> Result<(), Failed> {
+    ) -> Result<bool, Failed> {
         let (worker, began) = (&self.worker, choice.began);
         let mut load = Load::new(endpoint);
         if let Some(record) = &mut self.record {
@@ -176,6 +197,7 @@ impl Client {
             began,
             waited,
             deadline,
+            retries,
         };
         match forward(&mut self.down, &slot, outgoing, &passage).await {
             Ok(forwarded) => {
@@ -186,7 +208,7 @@ impl Client {
                     forwarded.describe(record);
                 }
                 count_response(passage.cells, forwarded.status, forwarded.grpc, began.elapsed(), forwarded.added);
-                Ok(())
+                Ok(!forwarded.discarded)
             }
             Err(failed) => {
                 if failed.error.side == Side::Upstream {
@@ -230,6 +252,25 @@ impl Client {
             count_response(cells, status, grpc, Duration::ZERO, Duration::ZERO);
         }
     }
+}
+
+/// Whether a request that was provably not delivered is to be tried on another endpoint; then that is noted.
+fn goes_elsewhere(
+    worker: &Worker,
+    failed: &Failed,
+    choice: &Choice<'_>,
+    endpoint: &Endpoint,
+    tried: &mut Tried,
+) -> bool {
+    // After a GOAWAY the endpoint itself may be well: only the connection is gone.
+    let connection = failed.undelivered == Some(RetryReason::GoAway);
+    let exclude = (!connection).then_some(endpoint.address);
+    let elsewhere = connection || choice.backend.has_other(worker, endpoint);
+    if failed.error.retry != Retry::OtherEndpoint || !elsewhere || !tried.again(exclude) {
+        return false;
+    }
+    worker.cells.retry(failed.undelivered.unwrap_or_else(|| reason(&failed.error)));
+    true
 }
 
 /// A place on a link to the endpoint. A wait is counted apart from the time that the proxy takes itself.

@@ -22,7 +22,7 @@ use super::body::{Body, Broken};
 use super::link::Slot;
 use super::{Outgoing, Sender, head};
 use crate::error::{Error, Kind, Retry, Side};
-use crate::http::OWN_LINES;
+use crate::http::{OWN_LINES, Retries};
 use crate::metrics::{Classification, EdgeCells, RetryReason};
 use crate::observe::Record;
 
@@ -50,9 +50,11 @@ pub(crate) struct Passage<'a> {
     /// Time since then that was spent waiting for a connection.
     pub(crate) waited: Duration,
     pub(crate) deadline: Option<Instant>,
+    /// What the route wants to be sent again.
+    pub(crate) retries: Option<&'a Retries<'a>>,
 }
 
-/// A request that was answered, and its answer passed on whole.
+/// A request that was answered, and its answer passed on whole, or thrown away.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Forwarded {
     pub(crate) status: u16,
@@ -66,6 +68,8 @@ pub(crate) struct Forwarded {
     pub(crate) sent: u64,
     /// Bytes of the response's body, as sent on.
     pub(crate) received: u64,
+    /// The client has not seen it: the route wants the request to be sent again.
+    pub(crate) discarded: bool,
 }
 
 impl Forwarded {
@@ -204,6 +208,13 @@ pub(crate) async fn forward(
         exchange.up.send_reset(Reason::CANCEL);
         return Err(Failed { error, answered: None, repeatable, reset: None, undelivered: None });
     }
+    if passage.retries.is_some_and(|retries| exchange.is_discarded(&parts, retries)) {
+        passage.cells.request();
+        exchange.up.send_reset(Reason::CANCEL);
+        let sent = exchange.down.body.sent();
+        let (status, grpc) = (parts.status.as_u16(), None);
+        return Ok(Forwarded { status, grpc, added: Duration::ZERO, answered, sent, received: 0, discarded: true });
+    }
     let own = if passage.mesh { OWN_LINES } else { 0 };
     if !head::fits(0, &parts.headers, passage.limit + own) {
         return Err(exchange.unanswered(Failure::TooLarge));
@@ -232,7 +243,7 @@ pub(crate) async fn forward(
     // without one the client takes the call for failed, whatever the HTTP status says
     let grpc = in_head.map(|head| head.or(body.grpc_status()).unwrap_or(2)).filter(|_| status == 200);
     let (sent, received) = (exchange.down.body.sent(), body.sent());
-    Ok(Forwarded { status, grpc, added, answered, sent, received })
+    Ok(Forwarded { status, grpc, added, answered, sent, received, discarded: false })
 }
 
 impl Exchange<'_> {
@@ -333,6 +344,17 @@ impl Exchange<'_> {
             Broken::Sink => Failure::Client(Reason::CANCEL),
             Broken::Source(reason) => Failure::ServerReset(reason),
         })
+    }
+
+    /// Whether the route wants the request to be sent again instead.
+    fn is_discarded(&self, parts: &Parts, retries: &Retries<'_>) -> bool {
+        let status = parts.status.as_u16();
+        let said = parts.headers.get("minimesh-error").filter(|_| self.passage.mesh);
+        if self.down.body.is_repeatable() {
+            return retries.discards(status, said.and_then(|said| Kind::from_code(said.as_bytes())));
+        }
+        retries.lost(status);
+        false
     }
 
     fn clean(&self, parts: &mut Parts) {

@@ -44,8 +44,8 @@ pub(crate) struct Link {
     room: Rc<Room>,
     /// Credentials' generation that it was dialled with.
     pub(crate) generation: u64,
-    /// When the peer's certificate was judged last.
-    pub(crate) judged: Cell<Instant>,
+    /// By which credentials, and when, the peer's certificate was judged last.
+    pub(crate) judged: Cell<(u64, Instant)>,
     /// It takes no new streams from then on.
     pub(crate) until: Option<Instant>,
 }
@@ -109,7 +109,7 @@ impl Link {
             driver: RefCell::default(),
             room,
             generation,
-            judged: Cell::new(Instant::now()),
+            judged: Cell::new((generation, Instant::now())),
             until: keep.until,
         });
         let driver = Driver { connection, pings, link: Rc::clone(&link), keep };

@@ -18,7 +18,7 @@ pub(crate) use answer::{Reply, answer, tell};
 pub(crate) use exchange::{Downstream, Failed, Forwarded, Passage, forward};
 pub(crate) use head::{Fields, Outgoing, check, is_grpc, view};
 pub(crate) use link::{Driver, Keep, Link, Slot, drive};
-pub(crate) use pool::{Dialling, Pool};
+pub(crate) use pool::{Dialling, Pool, Use};
 pub(crate) use wire::{Socket, wire};
 
 use bytes::Bytes;

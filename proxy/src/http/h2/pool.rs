@@ -36,8 +36,19 @@ struct Dial {
     waiting: Room,
 }
 
+/// Whether new streams may be opened on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    No,
+    /// While there is no better one, which is to be dialled.
+    Old,
+    Yes,
+}
+
 enum Take {
     Slot(Slot),
+    /// On a link that is to be replaced.
+    Old(Slot),
     /// Bytes came on an idle link that its task has not seen yet.
     Look,
     None,
@@ -55,16 +66,21 @@ impl Pool {
         Link::open(conn, limit, generation, keep, Rc::clone(&self.room)).await
     }
 
-    /// A place for a stream; dials where there is none. `usable`: a link that is not takes no new streams.
+    /// A place for a stream; dials where there is none. `usable`: what a link is good for now.
     pub(crate) async fn slot(
         self: &Rc<Self>,
-        usable: &dyn Fn(&Link) -> bool,
+        usable: &dyn Fn(&Link) -> Use,
         dial: &dyn Fn() -> Dialling,
     ) -> Result<Slot, Error> {
         let (mut looks, mut dials) = (0, 0);
         loop {
             match self.take(usable, looks < DIALS) {
                 Take::Slot(slot) => return Ok(slot),
+                Take::Old(slot) => {
+                    // nobody waits for the new one while the old one will do
+                    self.begin_dial(dial);
+                    return Ok(slot);
+                }
                 Take::Look => {
                     looks += 1;
                     tokio::task::yield_now().await;
@@ -81,30 +97,31 @@ impl Pool {
         }
     }
 
-    fn take(&self, usable: &dyn Fn(&Link) -> bool, look: bool) -> Take {
-        let (mut slot, mut said) = (None, false);
-        self.links.borrow_mut().retain(|link| {
-            if slot.is_some() {
-                return true;
-            }
-            let quiet = match link.is_open() && usable(link) {
-                true => link.quiet(),
-                false => Quiet::Ended,
-            };
+    fn take(&self, usable: &dyn Fn(&Link) -> Use, look: bool) -> Take {
+        let (mut slot, mut old, mut said) = (None, None, false);
+        // the newest first: it replaces those before it
+        let mut links = self.links.borrow_mut();
+        let mut at = links.len();
+        while at > 0 && slot.is_none() {
+            at -= 1;
+            let link = &links[at];
+            let usable = if link.is_open() { usable(link) } else { Use::No };
+            let quiet = if usable == Use::No { Quiet::Ended } else { link.quiet() };
             match quiet {
-                Quiet::Silent => slot = link.slot(),
+                Quiet::Silent if usable == Use::Yes => slot = link.slot(),
+                Quiet::Silent => old = old.or_else(|| link.slot()),
                 Quiet::Said if look => said = true,
                 Quiet::Ended | Quiet::Said => {
                     link.retire();
-                    return false;
+                    links.remove(at);
                 }
             }
-            true
-        });
-        match slot {
-            Some(slot) => Take::Slot(slot),
-            None if said => Take::Look,
-            None => Take::None,
+        }
+        match (slot, old) {
+            (Some(slot), _) => Take::Slot(slot),
+            (None, Some(slot)) => Take::Old(slot),
+            (None, None) if said => Take::Look,
+            (None, None) => Take::None,
         }
     }
 
@@ -114,10 +131,10 @@ impl Pool {
         links.len() < LINKS && links.iter().all(|link| link.allowed() > 0)
     }
 
-    async fn wait(&self, usable: &dyn Fn(&Link) -> bool) {
+    async fn wait(&self, usable: &dyn Fn(&Link) -> Use) {
         poll_fn(|cx| {
             let links = self.links.borrow();
-            if links.iter().any(|link| !link.is_open() || !usable(link) || link.has_room()) {
+            if links.iter().any(|link| !link.is_open() || usable(link) == Use::No || link.has_room()) {
                 return Poll::Ready(());
             }
             self.room.wait(cx);
@@ -128,13 +145,7 @@ impl Pool {
 
     /// Joins the dial under way, or begins one. It goes on if the request that began it is cancelled: others wait for it.
     async fn dial(self: &Rc<Self>, dial: &dyn Fn() -> Dialling) -> Result<(), Error> {
-        let under_way = self.dialling.borrow().clone();
-        let under_way = under_way.unwrap_or_else(|| {
-            let begun = Rc::new(Dial::default());
-            *self.dialling.borrow_mut() = Some(Rc::clone(&begun));
-            tokio::task::spawn_local(Rc::clone(self).finish(dial(), Rc::clone(&begun)));
-            begun
-        });
+        let under_way = self.begin_dial(dial);
         poll_fn(|cx| match &*under_way.result.borrow() {
             Some(Ok(())) => Poll::Ready(Ok(())),
             Some(Err(error)) => Poll::Ready(Err(error.echo())),
@@ -146,11 +157,32 @@ impl Pool {
         .await
     }
 
+    fn begin_dial(self: &Rc<Self>, dial: &dyn Fn() -> Dialling) -> Rc<Dial> {
+        if let Some(under_way) = &*self.dialling.borrow() {
+            return Rc::clone(under_way);
+        }
+        let begun = Rc::new(Dial::default());
+        *self.dialling.borrow_mut() = Some(Rc::clone(&begun));
+        tokio::task::spawn_local(Rc::clone(self).finish(dial(), Rc::clone(&begun)));
+        begun
+    }
+
     /// The task of a dial: bounded by the time-outs of connect and handshake.
     async fn finish(self: Rc<Self>, dialling: Dialling, dial: Rc<Dial>) {
         let dialled = dialling.0.await;
         self.dialling.borrow_mut().take();
-        *dial.result.borrow_mut() = Some(dialled.map(|link| self.links.borrow_mut().push(link)));
+        let result = dialled.map(|link| {
+            let generation = link.generation;
+            let mut links = self.links.borrow_mut();
+            links.retain(|old| {
+                old.generation == generation || {
+                    old.retire();
+                    false
+                }
+            });
+            links.push(link);
+        });
+        *dial.result.borrow_mut() = Some(result);
         dial.waiting.wake();
     }
 }

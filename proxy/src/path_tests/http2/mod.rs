@@ -3,6 +3,7 @@
 //! Applications and clients are the h2 crate itself; `Caller` is one connection of a client, `serve` an application.
 
 mod bodies;
+mod chaos;
 mod flow;
 mod grpc;
 mod life;

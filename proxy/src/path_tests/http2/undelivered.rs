@@ -1,5 +1,8 @@
 //! What was provably not delivered is sent elsewhere, with its body; nothing else is.
 
+use minimesh_api::model::{BackendRef, Retry};
+
+use super::super::retry::route;
 use super::*;
 
 #[tokio::test(flavor = "local")]
@@ -138,4 +141,34 @@ async fn a_connection_that_only_breaks_proves_nothing() {
     mesh.service(Protocol::Detect, servers.iter().map(Server::endpoint).collect());
     let answer = Caller::new(mesh.client.address).await.get("/").await.expect("an answer");
     assert_eq!((answer.status, answer.header("minimesh-error"), count.get()), (502, "upstream_closed", 1));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_routes_codes_are_sent_again_and_the_client_sees_the_last_answer() {
+    let mesh = Mesh::new();
+    let (requests, count) = counter();
+    let app = serve(move |request, mut respond| {
+        requests.set(requests.get() + 1);
+        let turn = requests.get();
+        async move {
+            match turn {
+                1 | 2 => {
+                    let mut body = request.into_body();
+                    let _ = read_body(&mut body).await;
+                    let response = Response::builder().status(503).body(()).expect("valid");
+                    let _ = respond.send_response(response, true);
+                }
+                _ => reflect(request, respond).await.unwrap_or(()),
+            }
+        }
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    let mut retried = route(Duration::from_secs(9), vec![BackendRef::Service(key())]);
+    let policy = Retry { codes: vec![503], attempts: 2, backoff: Some(Duration::from_millis(1)) };
+    retried.rules[0].retry = Some(policy);
+    mesh.routed(Protocol::Detect, &[retried], vec![server.endpoint()]);
+    let caller = Caller::new(mesh.client.address).await;
+    let answer = caller.ask(request(Method::POST, "/a"), b"again").await.expect("an answer");
+    assert_eq!((answer.status, &*answer.body, count.get()), (200, &b"again"[..], 3));
 }
