@@ -81,7 +81,8 @@ pub(crate) async fn first_requests(source: &Source) -> String {
         let requests: u64 = edges.iter().map(|edge| edge.numbers.total_requests).sum();
         let spoken = edges.iter().filter(|edge| edge.numbers.total_requests > 0).count();
         if requests > 0 {
-            return format!("{requests} between {spoken} pairs of workloads");
+            let pairs = if spoken == 1 { "pair" } else { "pairs" };
+            return format!("{requests} between {spoken} {pairs} of workloads");
         }
     }
 }
