@@ -75,12 +75,16 @@ pub(crate) struct Failed {
     pub(crate) repeatable: bool,
     /// The server ended its direction in mid-response, and the client can tell that from a whole one: it may see the same.
     pub(crate) cut: bool,
+    /// Bytes of the request that were sent on, where there was an answer to break off.
+    pub(crate) sent: u64,
+    /// Bytes of the response that were sent on.
+    pub(crate) received: u64,
 }
 
 impl Failed {
     /// Failed before anything of the request was consumed.
     pub(crate) fn untouched(error: Error) -> Failed {
-        Failed { error, answered: None, repeatable: true, cut: false }
+        Failed { error, answered: None, repeatable: true, cut: false, sent: 0, received: 0 }
     }
 
     /// What a response that was not passed on whole counts as. A client that leaves before it has read everything is no failure
@@ -103,7 +107,7 @@ pub(crate) async fn forward(
 ) -> Result<Forwarded, Failed> {
     let request = match begin_request(down, head, passage) {
         Ok(request) => request,
-        Err(error) => return Err(Failed { error, answered: None, repeatable: false, cut: false }),
+        Err(error) => return Err(Failed { repeatable: false, ..Failed::untouched(error) }),
     };
     let limit = passage.limit + if passage.mesh { OWN_LINES } else { 0 };
     let mut exchange = Exchange::new(down, up, guard, request, limit).announcing(passage.peer);
@@ -120,7 +124,7 @@ pub(crate) async fn forward(
     let received = Instant::now();
     if let Some(error) = not_delivered(&exchange, &response, passage) {
         let repeatable = exchange.request().is_repeatable();
-        return Err(Failed { error, answered: None, repeatable, cut: false });
+        return Err(Failed { repeatable, ..Failed::untouched(error) });
     }
     if passage.retries.is_some_and(|retries| is_discarded(&exchange, &response, passage, retries)) {
         return Ok(discard(&mut exchange, &response, goodbye));
@@ -142,7 +146,9 @@ pub(crate) async fn forward(
     };
     if let Err(failure) = responded {
         let cut = matches!(failure, Failure::UpstreamEnded { .. }) && !plan.payload_only;
-        return Err(Failed { error: error_of(failure), answered: Some(response.status), repeatable: false, cut });
+        let (sent, received) = (exchange.request().moved(), answer.moved());
+        let error = error_of(failure);
+        return Err(Failed { error, answered: Some(response.status), repeatable: false, cut, sent, received });
     }
     answer.let_go(&mut exchange.up.buffer);
     let uploaded = plan.tunnel || exchange.request().is_done() || {
@@ -333,7 +339,7 @@ fn not_delivered(exchange: &Exchange<'_>, response: &ResponseHead, passage: &Pas
 }
 
 fn unanswered(failure: Failure, exchange: &Exchange<'_>) -> Failed {
-    Failed { error: error_of(failure), answered: None, repeatable: exchange.request().is_repeatable(), cut: false }
+    Failed { repeatable: exchange.request().is_repeatable(), ..Failed::untouched(error_of(failure)) }
 }
 
 fn error_of(failure: Failure) -> Error {

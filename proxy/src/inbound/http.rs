@@ -308,6 +308,7 @@ impl Client<'_> {
         count(worker, &failed.error);
         if let Some(record) = &mut self.record {
             record.failed(failed.error.kind, failed.answered);
+            record.broke_off(failed.sent, failed.received);
         }
         let row = failed.error.kind.row();
         let status = failed.answered.unwrap_or(row.status);

@@ -46,6 +46,7 @@ fn object(out: &mut Vec<u8>, record: &Record) {
         bytes(out, "query", query.as_deref());
     }
     number(out, "status", record.status);
+    number(out, "grpc_status", record.grpc);
     number(out, "request_bytes", Some(record.request_bytes));
     number(out, "response_bytes", Some(record.response_bytes));
     milliseconds(out, "duration_ms", record.duration);

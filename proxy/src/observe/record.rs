@@ -32,7 +32,9 @@ pub(crate) struct Record {
     pub(crate) request: Option<Request>,
     /// `None`: nothing was answered.
     pub(crate) status: Option<u16>,
-    /// Heads included, as sent on.
+    /// Where the message was gRPC's.
+    pub(crate) grpc: Option<u8>,
+    /// As sent on; of HTTP/1, heads included.
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
     /// Time that the proxy itself took.
@@ -109,6 +111,7 @@ impl Record {
             client,
             request: None,
             status: None,
+            grpc: None,
             request_bytes: 0,
             response_bytes: 0,
             added: Duration::ZERO,
@@ -139,6 +142,20 @@ impl Record {
         self.error = Some(kind);
         let own = (self.wire != Wire::Tcp).then_some(kind.row().status);
         self.status = answered.or(own);
+    }
+
+    /// What had been passed on by then.
+    pub(crate) fn broke_off(&mut self, sent: u64, received: u64) {
+        self.request_bytes = sent;
+        self.response_bytes = received;
+    }
+
+    /// A gRPC client hears of the proxy's own errors by a status of its own, in an answer 200.
+    pub(crate) fn told_grpc(&mut self, status: Option<u8>) {
+        self.grpc = status;
+        if status.is_some() && self.error != Some(Kind::ClientClosed) {
+            self.status = Some(200);
+        }
     }
 
     /// An opaque connection ended.

@@ -35,10 +35,16 @@ pub(super) fn of(record: &Record, id: u64) -> Option<Span> {
     })
 }
 
-/// A server's span fails with a 5xx alone, a client's with a 4xx as well; both where the proxy itself gave up.
+/// A server's span fails with a 5xx alone, a client's with a 4xx as well, and with the gRPC statuses that stand for these; both
+/// where the proxy itself gave up.
 fn status(record: &Record, kind: SpanKind) -> Status {
     let bad = if kind == SpanKind::Server { 500 } else { 400 };
-    let failed = record.status.is_none_or(|status| status >= bad) || record.code().is_some();
+    let bad_grpc = match (record.grpc, kind) {
+        // unknown, deadline exceeded, unimplemented, internal, unavailable, data loss
+        (Some(status), SpanKind::Server) => matches!(status, 2 | 4 | 12..=15),
+        (status, _) => status.is_some_and(|status| status != 0),
+    };
+    let failed = bad_grpc || record.status.is_none_or(|status| status >= bad) || record.code().is_some();
     let code = if failed { StatusCode::Error } else { StatusCode::Unset };
     Status { message: record.code().unwrap_or_default().to_owned(), code: code.into() }
 }
@@ -64,6 +70,10 @@ fn attributes(record: &Record, request: &Request, kind: SpanKind) -> Vec<KeyValu
     list.push(KeyValue::text("server.address", host));
     list.extend(port.map(|port| KeyValue::integer("server.port", port.into())));
     list.extend(record.status.map(|status| KeyValue::integer("http.response.status_code", status.into())));
+    if let Some(status) = record.grpc {
+        list.push(KeyValue::text("rpc.system", "grpc"));
+        list.push(KeyValue::integer("rpc.grpc.status_code", status.into()));
+    }
     list.push(KeyValue::text("network.protocol.name", "http"));
     list.extend(record.wire.version().map(|version| KeyValue::text("network.protocol.version", version)));
     let peer = if kind == SpanKind::Client { record.endpoint } else { record.client };
@@ -109,7 +119,8 @@ fn own(record: &Record) -> impl Iterator<Item = KeyValue> {
 /// The code of our own error, else the status where it is one.
 fn error_type(record: &Record, kind: SpanKind) -> Option<String> {
     let failed = status(record, kind).code == i32::from(StatusCode::Error);
-    let word = || record.code().map(str::to_owned).or(record.status.map(|status| status.to_string()));
+    let number = record.grpc.filter(|status| *status != 0).map(u16::from).or(record.status);
+    let word = || record.code().map(str::to_owned).or(number.map(|status| status.to_string()));
     if failed { word() } else { None }
 }
 
@@ -190,6 +201,20 @@ mod tests {
         let span = of(&inbound, 7).expect("sampled");
         assert_eq!(span.status.clone().map(|status| status.code), Some(StatusCode::Error.into()));
         assert_eq!(text(&span, "error.type").as_deref(), Some("404"));
+    }
+
+    #[test]
+    fn a_calls_own_status_decides_as_the_conventions_say() {
+        let call = |direction, status| {
+            of(&Record { direction, status: Some(200), grpc: Some(status), ..record() }, 7).expect("sampled")
+        };
+        let not_found = call(Direction::Inbound, 5);
+        assert_eq!(not_found.status.clone().map(|status| status.code), Some(StatusCode::Unset.into()));
+        assert_eq!(attribute(&not_found, "rpc.grpc.status_code"), Some(Value::Integer(5)));
+        for failed in [call(Direction::Outbound, 5), call(Direction::Inbound, 14)] {
+            assert_eq!(failed.status.clone().map(|status| status.code), Some(StatusCode::Error.into()));
+        }
+        assert_eq!(text(&call(Direction::Outbound, 5), "error.type").as_deref(), Some("5"));
     }
 
     #[test]

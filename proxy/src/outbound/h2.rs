@@ -227,6 +227,10 @@ impl Client {
         count(&self.worker, &failed.error);
         if let Some(record) = &mut self.record {
             record.failed(failed.error.kind, failed.answered);
+            record.broke_off(failed.sent, failed.received);
+            if failed.answered.is_none() {
+                record.told_grpc(self.reply.seen(failed.error.kind.row()).1);
+            }
         }
         if failed.answered.is_some() || failed.error.kind == Kind::ClientClosed {
             return;

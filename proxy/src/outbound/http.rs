@@ -276,6 +276,7 @@ impl Client<'_> {
         count(self.worker, &failed.error);
         if let Some(record) = &mut self.record {
             record.failed(failed.error.kind, failed.answered);
+            record.broke_off(failed.sent, failed.received);
         }
         if failed.cut {
             return After::Linger;

@@ -79,6 +79,7 @@ impl Forwarded {
         record.request_bytes = self.sent;
         record.response_bytes = self.received;
         record.added = self.added;
+        record.grpc = self.grpc;
     }
 }
 
@@ -94,12 +95,16 @@ pub(crate) struct Failed {
     pub(crate) reset: Option<Reason>,
     /// Why it was provably not delivered, where HTTP/2 itself proves it.
     pub(crate) undelivered: Option<RetryReason>,
+    /// Bytes of the request's body that were sent on, where there was an answer to break off.
+    pub(crate) sent: u64,
+    /// Bytes of the response's body that were sent on.
+    pub(crate) received: u64,
 }
 
 impl Failed {
     /// Failed before anything was sent.
     pub(crate) fn untouched(error: Error) -> Failed {
-        Failed { error, answered: None, repeatable: true, reset: None, undelivered: None }
+        Failed { error, answered: None, repeatable: true, reset: None, undelivered: None, sent: 0, received: 0 }
     }
 
     /// What a response that was not passed on whole counts as. A client that leaves before it has read everything is no failure
@@ -206,7 +211,7 @@ pub(crate) async fn forward(
     if let Some(error) = not_delivered(&parts.headers, passage) {
         let repeatable = exchange.down.body.is_repeatable();
         exchange.up.send_reset(Reason::CANCEL);
-        return Err(Failed { error, answered: None, repeatable, reset: None, undelivered: None });
+        return Err(Failed { repeatable, ..Failed::untouched(error) });
     }
     if passage.retries.is_some_and(|retries| exchange.is_discarded(&parts, retries)) {
         passage.cells.request();
@@ -238,7 +243,8 @@ pub(crate) async fn forward(
         Err(failure) => Err(failure),
     };
     if let Err(failure) = moved {
-        return Err(exchange.cut(failure, status, &mut to));
+        let failed = exchange.cut(failure, status, &mut to);
+        return Err(Failed { sent: exchange.down.body.sent(), received: body.sent(), ..failed });
     }
     // without one the client takes the call for failed, whatever the HTTP status says
     let grpc = in_head.map(|head| head.or(body.grpc_status()).unwrap_or(2)).filter(|_| status == 200);
@@ -397,7 +403,7 @@ impl Exchange<'_> {
 }
 
 fn failed(failure: Failure, repeatable: bool) -> Failed {
-    let unanswered = |error| Failed { error, answered: None, repeatable, reset: None, undelivered: None };
+    let unanswered = |error| Failed { repeatable, ..Failed::untouched(error) };
     match failure {
         Failure::Client(reason) => {
             unanswered(Error::new(Kind::ClientClosed, Side::Downstream).because(reason.description()))
@@ -431,7 +437,7 @@ fn of_server(error: h2::Error, repeatable: bool) -> Failed {
     };
     let reset = reason.filter(|_| remote && error.is_reset());
     let error = Error::new(kind, Side::Upstream).because(error);
-    Failed { error, answered: None, repeatable, reset, undelivered }
+    Failed { repeatable, reset, undelivered, ..Failed::untouched(error) }
 }
 
 /// Nothing was sent: the link has just ended, or the request is one that h2 does not send.
@@ -445,7 +451,7 @@ fn not_sent(error: Option<h2::Error>, down: &Downstream) -> Failed {
     }
     let undelivered = ended.then_some(RetryReason::GoAway);
     let repeatable = down.body.is_repeatable();
-    Failed { error: failed, answered: None, repeatable, reset: None, undelivered }
+    Failed { repeatable, undelivered, ..Failed::untouched(failed) }
 }
 
 /// The far proxy's word, believed over mTLS only, that the request did not reach its application.

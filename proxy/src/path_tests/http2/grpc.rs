@@ -89,6 +89,6 @@ async fn a_call_that_ends_without_a_status_has_failed() {
     assert_eq!(mesh.client.edge().failures, 1);
 }
 
-fn status(code: &'static str) -> HeaderMap {
+pub(super) fn status(code: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(::http::HeaderName::from_static("grpc-status"), HeaderValue::from_static(code))])
 }

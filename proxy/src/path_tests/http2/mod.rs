@@ -7,6 +7,7 @@ mod chaos;
 mod flow;
 mod grpc;
 mod life;
+mod observe;
 mod resets;
 mod undelivered;
 
