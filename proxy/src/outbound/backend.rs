@@ -43,7 +43,7 @@ struct List {
 }
 
 /// Endpoints that a request was already refused by.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tried {
     addresses: [Option<SocketAddr>; RETRIES],
     count: usize,

@@ -22,7 +22,7 @@ use crate::detect::{self, Hello, Sniffed};
 use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
 use crate::io::USUAL;
-use crate::metrics::{Detected, EarlyConnect};
+use crate::metrics::{Detected, EarlyConnect, RetryReason};
 use crate::worker::Worker;
 
 /// Clients that speak first do so within microseconds of connecting; a connection opened in vain costs a handshake.
@@ -62,6 +62,8 @@ struct Waiting<'a> {
     early: Early<'a>,
     /// Runs while the client has said something that could still become anything.
     undecided: Option<Pin<Box<Sleep>>>,
+    /// Endpoints whose application was not there.
+    tried: Tried,
 }
 
 /// Whoever spoke first.
@@ -83,9 +85,9 @@ pub(super) async fn sniff(
     let early = match (early, target.is_server_first()) {
         (false, _) => Early::None,
         (true, false) => Early::Waiting(Box::pin(sleep(SILENCE))),
-        (true, true) => Early::Opening(open(worker, plan)),
+        (true, true) => Early::Opening(open(worker, plan, Tried::default())),
     };
-    let mut state = Waiting { early, undecided: None };
+    let mut state = Waiting { early, undecided: None, tried: Tried::default() };
     let first = poll_fn(|cx| poll_first(cx, worker, plan, conn, &mut state)).await;
     let (carried, opening) = match state.early {
         Early::Open(carried, _) => (Some(carried), false),
@@ -203,7 +205,7 @@ fn poll_first<'a>(
             Poll::Pending => break,
         }
     }
-    let Waiting { early, undecided } = state;
+    let Waiting { early, undecided, tried } = state;
     if !conn.buffer.is_empty() {
         if matches!(early, Early::Waiting(_)) {
             // the client does speak, only slowly
@@ -218,7 +220,7 @@ fn poll_first<'a>(
         match early {
             Early::None => return Poll::Pending,
             Early::Waiting(sleep) => match sleep.as_mut().poll(cx) {
-                Poll::Ready(()) => *early = Early::Opening(open(worker, plan)),
+                Poll::Ready(()) => *early = Early::Opening(open(worker, plan, *tried)),
                 Poll::Pending => return Poll::Pending,
             },
             Early::Opening(opening) => match opening.as_mut().poll(cx) {
@@ -226,7 +228,13 @@ fn poll_first<'a>(
                 Poll::Ready(Err(error)) => return Poll::Ready(First::Failed(error)),
                 Poll::Pending => return Poll::Pending,
             },
-            Early::Open(carried, since) => return poll_server(cx, &mut carried.upstream, *since),
+            Early::Open(carried, since) => match poll_server(cx, &mut carried.upstream, *since) {
+                Poll::Ready(First::Failed(_)) if carried.is_to_be_replaced(worker, plan, tried) => {
+                    worker.cells.retry(RetryReason::NotDelivered);
+                    *early = Early::Opening(open(worker, plan, *tried));
+                }
+                first => return first,
+            },
         }
     }
 }
@@ -248,6 +256,10 @@ fn poll_server(cx: &mut Context<'_>, upstream: &mut Upstream, since: Instant) ->
     }
 }
 
-fn open<'a>(worker: &'a Rc<Worker>, plan: &'a Rc<Plan>) -> Pin<Box<dyn Future<Output = Result<Carried, Error>> + 'a>> {
-    Box::pin(async move { tcp::connect(worker, plan, Alpn::Raw, Tried::default()).await })
+fn open<'a>(
+    worker: &'a Rc<Worker>,
+    plan: &'a Rc<Plan>,
+    tried: Tried,
+) -> Pin<Box<dyn Future<Output = Result<Carried, Error>> + 'a>> {
+    Box::pin(async move { tcp::connect(worker, plan, Alpn::Raw, tried).await })
 }

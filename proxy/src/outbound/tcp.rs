@@ -25,6 +25,15 @@ pub(super) struct Carried {
     load: Load,
 }
 
+impl Carried {
+    /// Whether another endpoint is to be tried: to this one nothing was sent, and nothing came but a reset.
+    pub(super) fn is_to_be_replaced(&self, worker: &Worker, plan: &Plan, tried: &mut Tried) -> bool {
+        let endpoint = &self.load.endpoint;
+        matches!(plan, Plan::Service(service) if service.own.has_other(worker, endpoint))
+            && tried.again(Some(endpoint.address))
+    }
+}
+
 /// Counts in the endpoint's load while it lives.
 struct Load {
     endpoint: Rc<Endpoint>,

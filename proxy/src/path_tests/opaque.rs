@@ -40,6 +40,19 @@ async fn a_silent_client_that_turns_out_to_speak_http_is_served_as_http() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_silent_client_is_not_turned_away_because_one_application_is_gone() {
+    let mesh = Mesh::new();
+    // a port that nobody listens on any more
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("its address");
+    let servers = [mesh.server("catalogue-db", gone), mesh.server("catalogue-db", greeter().await)];
+    mesh.service(Protocol::Detect, servers.iter().map(Server::endpoint).collect());
+    for _ in 0..10 {
+        let mut client = mesh.connect().await;
+        assert_eq!(client.exactly(11).await.as_deref(), Some(&b"220 hello\r\n"[..]));
+    }
+}
+
+#[tokio::test(flavor = "local")]
 async fn opaque_bytes_pass_unchanged_and_resets_are_passed_on() {
     let mesh = Mesh::new();
     let app = app(|mut peer| async move {
