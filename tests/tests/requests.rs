@@ -47,7 +47,7 @@ fn the_same_while_endpoints_come_and_go_leaves_renew_and_the_control_plane_dies(
     publish(&world, &replicas);
     reached(&client);
 
-    let load = client.load(&LoadPlan::new(address(), requests()));
+    let load = client.load(&of_every_protocol());
     let (mut gone, mut number) = (Vec::new(), 2);
     let begun = Instant::now();
     while load.is_running() {
@@ -74,10 +74,10 @@ fn the_same_while_endpoints_come_and_go_leaves_renew_and_the_control_plane_dies(
     same(sent, &gone.into_iter().chain(stayed).collect::<Vec<_>>());
 }
 
-/// Over every version of HTTP.
+/// Over every version of HTTP, and as gRPC streams.
 fn of_every_protocol() -> LoadPlan {
-    use LoadProtocol::{Http10, Http11};
-    LoadPlan { protocols: vec![Http10, Http11], ..LoadPlan::new(address(), requests()) }
+    use LoadProtocol::{Grpc, Http2, Http10, Http11};
+    LoadPlan { protocols: vec![Grpc, Http10, Http11, Http2], ..LoadPlan::new(address(), requests()) }
 }
 
 type Replica<'w> = (Pod<'w>, HttpServer<'w>);
@@ -100,14 +100,7 @@ fn renewals(pod: &Pod<'_>) -> f64 {
 /// Ends a pod as a kubelet does whose pod has a `preStop` hook: the application after its last request, the sidecar after
 /// the application.
 fn leave<'w>((pod, server): Replica<'w>) -> HttpServer<'w> {
-    let (mut seen, mut since) = (server.received().len(), Instant::now());
-    wait::eventually("nobody asks a pod that is gone", || {
-        let now = server.received().len();
-        if now != seen {
-            (seen, since) = (now, Instant::now());
-        }
-        (since.elapsed() > Duration::from_secs(1)).then_some(())
-    });
+    server.wait_for_silence(Duration::from_secs(1));
     assert_eq!(server.process.terminate(), Status::Exited(0));
     assert_eq!(pod.proxy().terminate(), Status::Exited(0), "{}", pod.proxy().log());
     pod.unpublish();

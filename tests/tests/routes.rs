@@ -111,7 +111,7 @@ fn requests_on_one_connection_are_split_by_weight() {
         &route("  - backendRefs: [{name: one, port: 80, weight: 7}, {name: two, port: 80, weight: 3}]\n"),
     );
     wait::eventually("the route", || (ask(&client, "/").header("x-server") == Some("two")).then_some(()));
-    for protocol in [LoadProtocol::Http10, LoadProtocol::Http11] {
+    for protocol in [LoadProtocol::Http11, LoadProtocol::Http2] {
         let before = servers.each_ref().map(|server| server.received().len());
         let plan = LoadPlan {
             connections: 1,

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use minimesh_balance::Rng;
 
@@ -183,9 +183,15 @@ impl<'w> Pod<'w> {
 
     /// Starts an HTTP server that is named like the pod.
     pub fn http_server(&self, port: u16) -> HttpServer<'w> {
+        self.http_server_that_leaves("politely", port)
+    }
+
+    /// Starts an HTTP server that ends on SIGTERM as it is told: `politely` or `at-once`.
+    pub fn http_server_that_leaves(&self, how: &str, port: u16) -> HttpServer<'w> {
         let log = self.world.path(&format!("logs/{}-{port}.ids", self.name));
         let (port, path) = (port.to_string(), log.display().to_string());
-        let process = self.app("http-server", &["--port", &port, "--name", &self.name, "--log", &path]);
+        let arguments = ["--port", &port, "--name", &self.name, "--log", &path, "--leave", how];
+        let process = self.app("http-server", &arguments);
         ready(&process);
         HttpServer { process, log }
     }
@@ -301,6 +307,18 @@ impl HttpServer<'_> {
     /// `id SHA-256` of every request that it has received whole.
     pub fn received(&self) -> Vec<String> {
         lines(&self.log)
+    }
+
+    /// Waits until nobody has asked it for so long.
+    pub fn wait_for_silence(&self, silence: Duration) {
+        let (mut seen, mut since) = (self.received().len(), Instant::now());
+        wait::eventually("nobody asks a pod that is gone", || {
+            let now = self.received().len();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+            (since.elapsed() > silence).then_some(())
+        });
     }
 }
 

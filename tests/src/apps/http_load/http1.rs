@@ -29,6 +29,9 @@ pub(super) fn connection(work: &Work, first: u64, version: Version, rng: &mut Rn
     let mut connection = Connection::open(work.plan.target, version).map_err(|error| format!("connect: {error}"));
     while let Some(id) = next {
         let plan = work.draw(id, rng);
+        while let Some(early) = work.early(id) {
+            std::thread::park_timeout(early);
+        }
         let outcome = match &mut connection {
             Ok(connection) => connection.exchange(&plan, rng),
             Err(error) => Err(error.clone()),

@@ -66,6 +66,9 @@ impl Lanes<'_> {
     async fn run(&self, mut requests: SendRequest<Bytes>, first: Option<Plan>) {
         let mut next = first.or_else(|| self.draw());
         while let Some(plan) = next {
+            if let Some(early) = self.work.early(plan.id) {
+                tokio::time::sleep(early).await;
+            }
             let outcome = match self.grpc {
                 true => stream(&mut requests, &plan, self.work).await,
                 false => request(&mut requests, &plan, self.work).await,

@@ -32,6 +32,8 @@ pub struct LoadPlan {
     pub connections: u64,
     /// Each connection speaks one of these.
     pub protocols: Vec<LoadProtocol>,
+    /// Not more than so many a second; none: as many as there can be.
+    pub per_second: Option<u64>,
     /// About so many requests until the client closes a connection; none: it never does.
     pub requests_per_connection: Option<usize>,
 }
@@ -80,6 +82,7 @@ enum Ended {
 /// What the connections share.
 struct Work {
     plan: LoadPlan,
+    begun: Instant,
     next: AtomicU64,
     ended: mpsc::SyncSender<Ended>,
 }
@@ -105,6 +108,7 @@ impl LoadPlan {
             connections: 8,
             protocols: vec![LoadProtocol::Http11],
             requests_per_connection: Some(200),
+            per_second: None,
         }
     }
 }
@@ -116,7 +120,7 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let mut result = LoadResult::default();
     let (ended, receiver) = mpsc::sync_channel(64);
     let (connections, next) = (plan.connections, AtomicU64::new(plan.first_id));
-    let work = std::sync::Arc::new(Work { plan, next, ended });
+    let work = std::sync::Arc::new(Work { plan, begun, next, ended });
     for number in 0..connections {
         let work = std::sync::Arc::clone(&work);
         std::thread::spawn(move || work.run(&mut Rng::new(work.plan.first_id ^ number)));
@@ -162,6 +166,12 @@ impl Work {
     fn take(&self) -> Option<u64> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         (id < self.plan.first_id + self.plan.requests).then_some(id)
+    }
+
+    /// How long it is until this request may be sent.
+    fn early(&self, id: u64) -> Option<Duration> {
+        let due = Duration::from_secs_f64((id - self.plan.first_id) as f64 / self.plan.per_second? as f64);
+        due.checked_sub(self.begun.elapsed())
     }
 
     fn say(&self, plan: &Plan, outcome: Result<String, String>) {

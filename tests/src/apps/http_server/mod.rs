@@ -10,7 +10,8 @@
 //! x-answer: echo         gives back every byte as it comes; over HTTP/1.1 after 101 where an upgrade is asked for
 //! ```
 //!
-//! On SIGTERM it answers what has begun, with `connection: close` or GOAWAY, closes idle connections and ends.
+//! On SIGTERM it answers what has begun, with `connection: close` or GOAWAY, closes idle connections and ends; or, with
+//! `--leave at-once`, it is gone without a word, as programs are that know nothing of SIGTERM.
 
 mod http1;
 mod http2;
@@ -54,6 +55,9 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
         terminate.recv().await;
         io::Result::Ok(())
     })?;
+    if flags.text("leave")? == "at-once" {
+        return Ok(());
+    }
     server.draining.store(true, Ordering::SeqCst);
     wait::eventually("connections end", || (server.open.load(Ordering::SeqCst) == 0).then_some(()));
     Ok(())
