@@ -16,6 +16,7 @@ use http::response::Parts;
 use http::{HeaderMap, Response};
 use minimesh_api::model::Direction;
 use minimesh_route::HeaderEdits;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Body, Broken};
@@ -243,6 +244,10 @@ pub(crate) async fn forward(
         Err(failure) => Err(failure),
     };
     if let Err(failure) = moved {
+        if matches!(failure, Failure::ServerReset(_)) {
+            // a reset throws away what h2 has queued before it: first the client's connection gets its turn
+            yield_now().await;
+        }
         let failed = exchange.cut(failure, status, &mut to);
         return Err(Failed { sent: exchange.down.body.sent(), received: body.sent(), ..failed });
     }

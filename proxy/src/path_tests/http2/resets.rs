@@ -31,6 +31,26 @@ async fn a_servers_reset_reaches_the_client_before_and_after_the_head() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn what_came_before_a_reset_is_not_lost_with_it() {
+    let mesh = Mesh::new();
+    let app = serve(|_, mut respond| async move {
+        let mut to = respond.send_response(Response::new(()), false).expect("sent");
+        to.send_data(Bytes::from_static(b"half"), false).expect("sent");
+        tokio::task::yield_now().await;
+        to.send_reset(Reason::INTERNAL_ERROR);
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let caller = Caller::new(mesh.client.address).await;
+    let (response, _stream) = caller.begin(request(Method::GET, "/")).await;
+    let mut body = response.await.expect("a head").into_body();
+    let half = body.data().await.expect("something").expect("before the reset");
+    let reset = body.data().await.expect("an end").expect_err("a reset");
+    assert_eq!((&*half, reset.reason()), (&b"half"[..], Some(Reason::INTERNAL_ERROR)));
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_clients_reset_reaches_the_server_with_its_code() {
     for reason in CODES {
         let (mesh, _server, reset) = watched().await;
