@@ -184,6 +184,16 @@ mod tests {
     }
 
     #[test]
+    fn cases_that_skip_themselves_count_as_skipped_and_say_why() {
+        let said =
+            "test a ... ok\ntest b ...\nskipped: b: nginx is not installed\nok\ntest result: ok. 2 passed; 0 failed";
+        let mut command = Command::new("printf");
+        command.arg(said);
+        let note = "b: nginx is not installed".to_owned();
+        assert_eq!(counted(command), Outcome { passed: 1, failed: 0, skipped: 1, note });
+    }
+
+    #[test]
     fn layers_have_the_names_of_the_command_line() {
         assert_eq!(Layer::from_name("netns"), Some(Layer::Netns));
         assert_eq!(Layer::from_name("all"), None);

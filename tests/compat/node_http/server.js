@@ -61,6 +61,8 @@ const paths = {
     response.writeHead(413, { 'Content-Type': 'text/plain' });
     response.end('too much\n');
   },
+  // goes without a word
+  '/hang-up': (request) => request.socket.destroy(),
   '/headers': (request, response) => {
     const many = Array.from({ length: 100 }, (_, index) => [`X-Number-${index}`, `${index}`]).flat();
     response.writeHead(200, 'Fine By Me', [
@@ -79,6 +81,12 @@ const paths = {
   '/status': (request, response, url) => {
     response.writeHead(Number(url.searchParams.get('code')), url.searchParams.get('reason') ?? '');
     response.end();
+  },
+  // who asks, as a server may know it
+  '/who': (request, response) => {
+    const { 'l5d-client-id': identity, upgrade, 'http2-settings': settings, connection } = request.headers;
+    const { remoteAddress } = request.socket;
+    response.end(`${JSON.stringify({ identity, upgrade, settings, connection, remoteAddress })}\n`);
   },
 };
 
@@ -113,6 +121,7 @@ server.on('upgrade', (request, socket, head) => {
   if (/websocket/i.test(request.headers.upgrade)) {
     return sockets.handleUpgrade(request, socket, head, (opened) => sockets.emit('connection', opened));
   }
+  if (/h2c/i.test(request.headers.upgrade)) return socket.end(`HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nasked for ${request.headers.upgrade}\n`);
   socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\nX-Upgraded: Yes\r\n\r\n');
   socket.write(head);
   return socket.pipe(socket);

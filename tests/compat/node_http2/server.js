@@ -35,9 +35,10 @@ const paths = {
     stream.on('trailers', (all, flags, rawTrailers) => trailers.push(...pairs(rawTrailers)));
     stream.on('data', (data) => { hash.update(data); length += data.length; });
     stream.on('end', () => {
-      // the mesh says who asks
+      // the mesh says who asks; what is no field has no order
       const own = pairs(raw).filter(([name]) => name !== 'l5d-client-id');
-      const lines = own.map(([name, value]) => `${name}: ${value}`);
+      const [pseudo, fields] = [own.filter(([name]) => name[0] === ':'), own.filter(([name]) => name[0] !== ':')];
+      const lines = [...pseudo.sort(), ...fields].map(([name, value]) => `${name}: ${value}`);
       lines.push(`body ${length} ${hash.digest('hex')}`, ...trailers.map(([name, value]) => `trailer ${name}: ${value}`));
       stream.respond({ ':status': 200, 'content-type': 'text/plain' });
       stream.end(`${lines.join('\n')}\n`);
