@@ -83,7 +83,7 @@ kinds! {
     /// The connection would come back to this proxy.
     Loop "loop" 508 "Loop Detected" 13 WARN Never;
     /// A rule without backends, or all with weight 0.
-    NoBackend "no_backend" 500 "Internal Server Error" 13 INFO Never;
+    NoBackend "no_backend" 500 "Internal Server Error" 14 INFO Never;
     /// This proxy has no certificate yet.
     NoCredentials "no_credentials" 503 "Service Unavailable" 14 WARN Never;
     /// The Service has no endpoints that serve.
@@ -131,7 +131,7 @@ kinds! {
     #[allow(missing_docs)]
     TlsUnknownIssuer "tls_unknown_issuer" 502 "Bad Gateway" 14 WARN OtherEndpoint;
     /// A backend reference that could not be resolved.
-    UnresolvedBackend "unresolved_backend" 500 "Internal Server Error" 13 INFO Never;
+    UnresolvedBackend "unresolved_backend" 500 "Internal Server Error" 14 INFO Never;
     /// The configuration says something that this version does not understand.
     UnsupportedByProxy "unsupported_by_proxy" 500 "Internal Server Error" 12 WARN Never;
     /// The server's connection ended or failed before the response did.

@@ -130,6 +130,46 @@ fn requests_on_one_connection_are_split_by_weight() {
     }
 }
 
+#[test]
+fn what_a_rule_says_is_done_to_requests() {
+    let world = World::start("routes-filters");
+    let control_plane = world.control_plane(&[]);
+    let (client, [one, two]) = two_backends(&world, &control_plane);
+    world.manifest("route.yaml", &route(FILTERS));
+    wait::eventually("the route", || (ask(&client, "/moved").status == 308).then_some(()));
+    let get = |path: &str| Request::get(address(&FRONT), path);
+
+    let moved = client.request(&get("/moved/a?x=1"));
+    assert_eq!(moved.header("location"), Some("https://example.org:8443/new/a?x=1"));
+    assert_eq!(ask(&client, "/old/a?x=1").header("x-received-target"), Some("/new/a?x=1"));
+
+    let of = |server: &HttpServer<'_>, id: &str| server.received().iter().filter(|line| line.starts_with(id)).count();
+    let busy = client.request(&get("/again").header("x-id", 77).header("x-answer-status", 503));
+    assert_eq!((busy.status, of(&one, "77 ")), (503, 3), "two attempts after the first");
+    let well = client.request(&get("/again").header("x-id", 78));
+    assert_eq!((well.status, of(&one, "78 ")), (200, 1));
+
+    let copied = client.request(&get("/copied").header("x-id", 79).body("POST", "with a body"));
+    assert_eq!((copied.status, copied.header("x-server")), (200, Some("one")));
+    wait::eventually("the copy", || (of(&two, "79 ") == 1).then_some(()));
+    let lines = |server: &HttpServer<'_>| server.received().into_iter().find(|line| line.starts_with("79 "));
+    assert_eq!(lines(&one), lines(&two), "the same body");
+
+    let origin = get("/shared").header("origin", "https://www.example.org");
+    let preflight = origin.header("access-control-request-method", "PUT").body("OPTIONS", "");
+    let answer = client.request(&preflight);
+    assert_eq!((answer.status, answer.header("x-server")), (204, None));
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://www.example.org"));
+    assert_eq!(answer.header("access-control-allow-methods"), Some("PUT"));
+    let actual = client.request(&get("/shared").header("origin", "https://www.example.org"));
+    assert_eq!(actual.header("access-control-allow-origin"), Some("https://www.example.org"));
+
+    let first = ask(&client, "/kept");
+    let cookie = first.header("set-cookie").expect("a session").split(';').next().expect("a value").to_owned();
+    let again = client.request(&get("/kept").header("cookie", &cookie));
+    assert_eq!((again.status, again.header("set-cookie")), (200, None));
+}
+
 /// Enough to see weights in.
 const REQUESTS: u64 = 10_000;
 /// For so many on a machine that is busy with other things.
@@ -150,6 +190,28 @@ const RULES: &str = r"  - matches:
       responseHeaderModifier: {add: [{name: X-Marked, value: 'yes'}]}
     backendRefs: [{name: one, port: 80}]
   - backendRefs: [{name: one, port: 80}]
+";
+
+const FILTERS: &str = r"  - matches: [{path: {type: PathPrefix, value: /moved}}]
+    filters:
+    - type: RequestRedirect
+      requestRedirect:
+        {scheme: https, hostname: example.org, port: 8443, statusCode: 308, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}
+  - matches: [{path: {type: PathPrefix, value: /old}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}]
+    backendRefs: [{name: one, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /again}}]
+    retry: {codes: [503], attempts: 2, backoff: 5ms}
+    backendRefs: [{name: one, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /copied}}]
+    filters: [{type: RequestMirror, requestMirror: {backendRef: {name: two, port: 80}}}]
+    backendRefs: [{name: one, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /shared}}]
+    filters: [{type: CORS, cors: {allowOrigins: ['https://*.example.org'], allowMethods: [PUT]}}]
+    backendRefs: [{name: one, port: 80}]
+  - matches: [{path: {type: PathPrefix, value: /kept}}]
+    sessionPersistence: {sessionName: shop}
+    backendRefs: [{name: one, port: 80}]
 ";
 
 /// A client, and two servers: `front` and `one` are the first, `two` is the second.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::model::{Filter, HttpMatch, HttpRule, PathMatch, Target};
 
 /// What this build understands beyond version 1's base.
-pub const FEATURES: &[&str] = &["cors", "grpc_method", "mirror", "redirect", "retry", "rewrite"];
+pub const FEATURES: &[&str] = &["cors", "grpc_method", "mirror", "redirect", "retry", "rewrite", "session"];
 
 /// A set of those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

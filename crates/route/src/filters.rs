@@ -96,10 +96,10 @@ impl HeaderEdits {
         self.set.iter().any(|line| same(&line.name)) || self.remove.iter().any(|own| same(own))
     }
 
-    /// Appends a line of a name in lower case; the value comes from a head, so that it cannot end its line.
-    pub fn append(&mut self, name: &'static str, value: &[u8]) {
+    /// Appends a line. Neither name nor value may have what ends a line: they come from a head or from validated configuration.
+    pub fn append(&mut self, name: &str, value: &[u8]) {
         let line = [name.as_bytes(), b": ", value, b"\r\n"].concat();
-        self.add.push(HeaderLine { name: name.into(), line: line.into() });
+        self.add.push(HeaderLine { name: name.to_ascii_lowercase().into(), line: line.into() });
     }
 
     /// The lines to append, in order.

@@ -74,7 +74,7 @@ impl Tried {
         self.count == 0 && !self.lenient
     }
 
-    fn contains(&self, address: SocketAddr) -> bool {
+    pub(crate) fn contains(&self, address: SocketAddr) -> bool {
         self.addresses.contains(&Some(address))
     }
 }
@@ -120,6 +120,11 @@ impl Backend {
                     .ok_or(Error::new(Kind::NoEndpoints, Side::Internal))
             }
         }
+    }
+
+    /// The endpoint that is asked for by a session, if it serves.
+    pub(crate) fn find(&self, worker: &Worker, is_it: impl Fn(&Endpoint) -> bool) -> Option<Rc<Endpoint>> {
+        self.current(worker).serving.iter().find(|endpoint| is_it(endpoint)).cloned()
     }
 
     /// Whether there is another endpoint to ask.

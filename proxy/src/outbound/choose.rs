@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::backend::{Backend, Tried};
 use super::endpoint::Endpoint;
+use super::session::Sticky;
 use super::target::Plan;
 use crate::error::{Error, Kind, Side};
 use crate::http::Retries;
@@ -41,6 +42,8 @@ pub(super) struct Choice<'p> {
     pub(super) prefix: u32,
     /// Which of `filters.mirrors` get a copy, one bit each.
     pub(super) mirrors: u32,
+    /// The client session that the request belongs to or begins, where the rule has sessions.
+    sticky: Option<Box<Sticky<'p>>>,
     /// `filters.response` with what the request itself asks to be added, where it does.
     response: Option<Box<HeaderEdits>>,
     /// The rule that was selected, where there are routes.
@@ -65,8 +68,8 @@ pub(super) fn choose<'p>(
     began: Instant,
 ) -> Result<Decision<'p>, Error> {
     let unrouted = |backend| {
-        let (filters, response, mirrors) = (&NO_FILTERS, None, 0);
-        Decision::Forward(Choice { backend, filters, prefix: 0, response, mirrors, rule: None, began })
+        let (filters, sticky, response) = (&NO_FILTERS, None, None);
+        Decision::Forward(Choice { backend, filters, prefix: 0, mirrors: 0, sticky, response, rule: None, began })
     };
     let service = match plan {
         Plan::Endpoint(endpoint) | Plan::Passthrough(endpoint) => return Ok(unrouted(Source::One(endpoint))),
@@ -84,7 +87,9 @@ pub(super) fn choose<'p>(
         return Ok(Decision::Answer(answer, rule));
     }
     let random = worker.random.borrow_mut().next_u64();
-    let share = rule.pick_backend(random).ok_or(Error::new(Kind::NoBackend, Side::Internal))?;
+    let sticky = Sticky::new(worker, service, rule, request);
+    let held = sticky.as_ref().and_then(|sticky| rule.backends().get(sticky.share()?));
+    let share = held.or_else(|| rule.pick_backend(random)).ok_or(Error::new(Kind::NoBackend, Side::Internal))?;
     let (BackendRef::Service(_), Some(Some(backend))) = (&share.reference, service.backends.get(share.index)) else {
         return Err(Error::new(Kind::UnresolvedBackend, Side::Internal));
     };
@@ -96,8 +101,9 @@ pub(super) fn choose<'p>(
         backend: Source::Service(backend),
         filters,
         prefix: u32::try_from(prefix).unwrap_or(0),
-        response: response_edits(filters, request),
         mirrors: mirrors(worker, filters),
+        sticky,
+        response: response_edits(filters, request),
         rule: Some(rule),
         began,
     }))
@@ -171,6 +177,20 @@ impl Choice<'_> {
         self.response.as_deref().unwrap_or(&self.filters.response)
     }
 
+    /// The same with the session that an answer of this endpoint begins or prolongs; `None`: as `response` says.
+    pub(super) fn session_edits(&self, endpoint: &Endpoint) -> Option<Box<HeaderEdits>> {
+        let (Some(sticky), Source::Service(backend)) = (&self.sticky, &self.backend) else { return None };
+        sticky.edits(self.response(), backend, endpoint)
+    }
+
+    /// An endpoint that was not tried yet: the session's, if it has one.
+    pub(super) async fn pick(&self, worker: &Worker, tried: &Tried) -> Result<Rc<Endpoint>, Error> {
+        match self.sticky.as_ref().and_then(|sticky| sticky.endpoint(tried)) {
+            Some(endpoint) => Ok(endpoint),
+            None => self.backend.pick(worker, tried).await,
+        }
+    }
+
     /// When the whole request has to be over.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.rule.and_then(|rule| rule.timeouts.request).map(|limit| self.began + limit)
@@ -189,7 +209,7 @@ impl Choice<'_> {
 
 impl Source<'_> {
     /// An endpoint that was not tried yet.
-    pub(super) async fn pick(&self, worker: &Worker, tried: &Tried) -> Result<Rc<Endpoint>, Error> {
+    async fn pick(&self, worker: &Worker, tried: &Tried) -> Result<Rc<Endpoint>, Error> {
         match self {
             Source::One(endpoint) => Ok(Rc::clone(endpoint)),
             Source::Service(backend) => backend.pick(worker, tried).await,

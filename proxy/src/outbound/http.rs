@@ -154,7 +154,7 @@ impl Client<'_> {
         }
         let mut tried = Tried::default();
         let result = loop {
-            let endpoint = match choice.backend.pick(worker, &tried).await {
+            let endpoint = match choice.pick(worker, &tried).await {
                 Ok(endpoint) => endpoint,
                 Err(error) => break Err(Failed::untouched(error)),
             };
@@ -221,9 +221,10 @@ impl Client<'_> {
                 upstream
             }
         };
+        let session = choice.session_edits(endpoint);
         let passage = Passage {
             request: &choice.filters.request,
-            response: choice.response(),
+            response: session.as_deref().unwrap_or(choice.response()),
             client_id: &[],
             mesh: endpoint.is_mesh(),
             peer: false,

@@ -9,6 +9,7 @@ mod endpoint;
 mod h2;
 mod http;
 mod mirror;
+mod session;
 mod sniff;
 mod target;
 mod tcp;

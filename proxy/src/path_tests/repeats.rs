@@ -1,10 +1,10 @@
-//! What a route wants to be sent again, and copies of requests: the bytes are those that were sent, and each arrives as often as
+//! What a route wants to be sent again, copies of requests, and client sessions: the bytes are those that were sent, and each arrives as often as
 //! it should.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use minimesh_api::model::{BackendKey, BackendRef, Filter, HttpRule, Mirror, Retry, Timeouts};
+use minimesh_api::model::{BackendKey, BackendRef, Filter, HttpRule, Mirror, Retry, Session, SessionKind, Timeouts};
 use minimesh_balance::Rng;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -326,4 +326,75 @@ async fn what_is_not_held_is_not_copied_and_a_request_without_an_answer_is() {
     until(|| log.messages.borrow().len() == 1).await;
     mesh.endpoints(vec![server.endpoint()]);
     assert_eq!(client.ask(GET).await, OK, "the connection goes on");
+}
+
+/// The rule for `/old` with sessions in a cookie.
+fn with_sessions(kind: SessionKind) -> HttpRule {
+    let session = Session {
+        name: "shop".into(),
+        kind,
+        absolute_timeout: Some(Duration::from_secs(600)),
+        idle_timeout: None,
+        key: (*b"0123456789abcdef").into(),
+    };
+    HttpRule { session: Some(session), ..rule(vec![]) }
+}
+
+/// Answers with its own name.
+async fn named(name: &'static str) -> SocketAddr {
+    app(move |mut peer| async move {
+        while peer.message().await.is_some() {
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{name}").as_bytes()).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "local")]
+async fn requests_of_a_session_go_to_one_endpoint_until_it_is_gone() {
+    let mesh = Mesh::new();
+    let servers = [
+        mesh.server("catalogue", named("a").await),
+        mesh.server("catalogue", named("b").await),
+        mesh.server("catalogue", named("c").await),
+    ];
+    let cookie = SessionKind::Cookie { path: "/".into(), permanent: true };
+    let endpoints = || servers.iter().map(Server::endpoint);
+    mesh.routed(Protocol::Detect, &[route(vec![with_sessions(cookie)])], endpoints().collect());
+    let mut client = mesh.connect().await;
+    let first = client.ask(GET).await;
+    let (_, rest) = first.split_once("set-cookie: shop=").expect("a session");
+    let (value, attributes) = rest.split_once(';').expect("attributes");
+    assert!(attributes.starts_with(" Path=/; HttpOnly; Max-Age=600\r\n"), "{attributes}");
+    assert!(value.len() == 80 && value.bytes().all(|byte| byte.is_ascii_hexdigit()), "{value}");
+    let with = |cookie: &str| format!("GET /old HTTP/1.1\r\nHost: a\r\nCookie: x=1; shop={cookie}\r\n\r\n");
+    let home = first.chars().last().expect("a name");
+    for _ in 0..20 {
+        let response = client.ask(&with(value)).await;
+        assert!(response.ends_with(home) && !response.contains("set-cookie"), "{response}");
+    }
+    // somebody else's word is worth nothing
+    assert!(client.ask(&with(&value.replace(|digit: char| digit.is_ascii_digit(), "0"))).await.contains("set-cookie"));
+
+    let index = usize::try_from(u32::from(home) - u32::from('a')).expect("a small number");
+    let others = endpoints().enumerate().filter(|(at, _)| *at != index).map(|(_, endpoint)| endpoint);
+    mesh.endpoints(others.collect());
+    let moved = client.ask(&with(value)).await;
+    assert!(!moved.ends_with(home) && moved.contains("set-cookie: shop="), "{moved}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_session_in_a_header_is_the_clients_to_carry() {
+    let mesh = Mesh::new();
+    let servers = [mesh.server("catalogue", named("a").await), mesh.server("catalogue", named("b").await)];
+    let endpoints = servers.iter().map(Server::endpoint).collect();
+    mesh.routed(Protocol::Detect, &[route(vec![with_sessions(SessionKind::Header)])], endpoints);
+    let mut client = mesh.connect().await;
+    let first = client.ask(GET).await;
+    let (_, rest) = first.split_once("\r\nshop: ").expect("a session");
+    let value = rest.split_once("\r\n").expect("a line").0;
+    for _ in 0..20 {
+        let response = client.ask(&format!("GET /old HTTP/1.1\r\nHost: a\r\nShop: {value}\r\n\r\n")).await;
+        assert!(response.chars().last() == first.chars().last() && !response.contains("shop:"), "{response}");
+    }
 }
