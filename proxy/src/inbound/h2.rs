@@ -190,6 +190,7 @@ impl Client {
             waited: waiting.elapsed(),
             deadline: None,
             retries: None,
+            keep: false,
         };
         let forwarded = forward(&mut self.down, &slot, outgoing, &passage).await?;
         if let Some(record) = &mut self.record {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use minimesh_api::model::Direction;
 use minimesh_balance::Outcome;
 use minimesh_identity::Alpn;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::backend::Tried;
 use super::choose::{Choice, Decision, Load, choose};
-use super::count;
 use super::endpoint::Endpoint;
 use super::target::{Plan, Target};
 use super::tcp::reason;
+use super::{count, mirror};
 use crate::error::{Error, Kind, Retry, Side};
 use crate::http::Retries;
 use crate::http::h1::Conn;
@@ -22,7 +22,7 @@ use crate::http::h2::{
     Dialling, Downstream, Failed, Fields, Forwarded, Incoming, Keep, Link, Outgoing, Parting, Passage, Reply, Slot,
     accept, answer, check, drive, forward, tell, view, wire,
 };
-use crate::metrics::{Classification, CloseReason, EdgeCells, RetryReason};
+use crate::metrics::{Classification, CloseReason, EdgeCells, MirrorResult, RetryReason};
 use crate::observe::{Record, Route, Wire};
 use crate::worker::Worker;
 
@@ -119,10 +119,13 @@ impl Client {
             outgoing.rewrite(&choice.filters.rewrite, choice.prefix as usize).map_err(Failed::untouched)?;
         }
         let mut tried = Tried::default();
-        loop {
-            let endpoint = choice.backend.pick(worker, &tried).await.map_err(Failed::untouched)?;
+        let result = loop {
+            let endpoint = match choice.pick(worker, &tried).await {
+                Ok(endpoint) => endpoint,
+                Err(error) => break Err(Failed::untouched(error)),
+            };
             match self.attempt(&outgoing, &choice, &endpoint, retries.as_deref(), tried.is_empty()).await {
-                Ok(true) => return Ok(()),
+                Ok(true) => break Ok(()),
                 // the answer was thrown away
                 Ok(false) => {}
                 Err(failed) => {
@@ -133,21 +136,25 @@ impl Client {
                         continue;
                     }
                     if !open || !retries.as_ref().is_some_and(|retries| retries.repeats(&failed.error)) {
-                        return Err(failed);
+                        break Err(failed);
                     }
                 }
             }
             tried.avoid(endpoint.address);
             self.note_retry();
-            if let Some(retries) = &retries {
-                let pause = retries.pause(worker.random.borrow_mut().next_u64());
-                let pausing = async {
-                    sleep(pause).await;
-                    Ok(())
-                };
-                self.down.unless_gone(choice.deadline(), pausing).await.map_err(Failed::untouched)?;
+            if let Some(retries) = &retries
+                && let Err(error) = self.pause(&choice, retries).await
+            {
+                break Err(Failed::untouched(error));
+            }
+        };
+        if choice.mirrors != 0 {
+            match self.down.copy().filter(|_| !outgoing.is_extended_connect()) {
+                Some(body) => mirror::send_stream(worker, &plan, choice.mirrored(), outgoing, body),
+                None => choice.mirrored().for_each(|_| worker.cells.mirrored(MirrorResult::TooLarge)),
             }
         }
+        result
     }
 
     fn note_retry(&mut self) {
@@ -156,7 +163,18 @@ impl Client {
         }
     }
 
-    /// One attempt on one endpoint; false: it was answered, and the answer thrown away.
+    /// Waits before another attempt that the route asks for, within the request's time and while the client wants it.
+    async fn pause(&mut self, choice: &Choice<'_>, retries: &Retries<'_>) -> Result<(), Error> {
+        let random = self.worker.random.borrow_mut().next_u64();
+        let until = Instant::now() + retries.pause(random);
+        let pause = async {
+            sleep_until(until).await;
+            Ok(())
+        };
+        self.down.unless_gone(choice.deadline(), pause).await
+    }
+
+    /// One attempt on one endpoint; `false`: it was answered, and the answer thrown away.
     async fn attempt(
         &mut self,
         outgoing: &Outgoing,
@@ -187,8 +205,9 @@ impl Client {
                 Error::new(Kind::ConnectProtocolUnsupported, Side::Upstream).at(endpoint.address),
             ));
         }
+        let session = choice.session_edits(endpoint);
         let passage = Passage {
-            response: choice.response(),
+            response: session.as_deref().unwrap_or(choice.response()),
             mesh: endpoint.is_mesh(),
             limit: worker.head_limit,
             cells: endpoint.http_cells(worker),
@@ -198,6 +217,7 @@ impl Client {
             waited,
             deadline,
             retries,
+            keep: choice.mirrors != 0,
         };
         match forward(&mut self.down, &slot, outgoing, &passage).await {
             Ok(forwarded) => {
@@ -278,7 +298,7 @@ fn goes_elsewhere(
 }
 
 /// A place on a link to the endpoint. A wait is counted apart from the time that the proxy takes itself.
-async fn slot(worker: &Rc<Worker>, endpoint: &Rc<Endpoint>) -> Result<Slot, Error> {
+pub(super) async fn slot(worker: &Rc<Worker>, endpoint: &Rc<Endpoint>) -> Result<Slot, Error> {
     let began = Instant::now();
     let dialled = std::cell::Cell::new(false);
     let dial = || {

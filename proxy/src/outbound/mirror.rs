@@ -2,7 +2,7 @@
 //! own, and nobody reads the answer: it can neither delay the original nor fail it. What is not held of a request (more than
 //! 64 KiB, a client that leaves in mid-body) cannot be copied, and is counted.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,9 +13,11 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use super::backend::{Backend, Tried};
+use super::h2::slot;
 use super::target::Plan;
 use crate::error::{Error, Kind, Retry, Side};
 use crate::http::h1::{Alarm, Conn, Failure, Guard, RequestHead, parse_request};
+use crate::http::h2::{Copied, Outgoing, send_copy};
 use crate::http::{Failed, Passage, forward};
 use crate::io::{Buffer, Stream};
 use crate::metrics::MirrorResult;
@@ -31,24 +33,69 @@ static NO_EDITS: HeaderEdits = HeaderEdits::NONE;
 
 /// Sends copies of a whole request to backends of the plan.
 pub(super) fn send(worker: &Rc<Worker>, plan: &Rc<Plan>, mirrors: impl Iterator<Item = usize>, request: &[u8]) {
-    for index in mirrors {
-        let Plan::Service(service) = &**plan else { continue };
-        let Some(Some(backend)) = service.backends.get(index) else { continue };
-        if worker.mirrors.get() >= MOST {
-            worker.cells.mirrored(MirrorResult::Overflow);
-            continue;
-        }
-        worker.mirrors.set(worker.mirrors.get() + 1);
+    for backend in backends(worker, plan, mirrors) {
         let mut copy = Buffer::default();
         copy.put(request);
+        let own = Rc::clone(worker);
         // its place among the open connections is what stops it with the worker
-        tokio::task::spawn_local(carry(Rc::clone(worker), Rc::clone(backend), copy));
+        tokio::task::spawn_local(carry(Rc::clone(worker), async move { attempts(&own, &backend, copy).await }));
     }
 }
 
-async fn carry(worker: Rc<Worker>, backend: Rc<Backend>, request: Buffer) {
+/// The same of HTTP/2.
+pub(super) fn send_stream(
+    worker: &Rc<Worker>,
+    plan: &Rc<Plan>,
+    mirrors: impl Iterator<Item = usize>,
+    request: Outgoing,
+    body: Copied,
+) {
+    let request = Rc::new(request);
+    for backend in backends(worker, plan, mirrors) {
+        let (own, request, body) = (Rc::clone(worker), Rc::clone(&request), body.clone());
+        let sending = async move { stream(&own, &backend, &request, &body).await };
+        tokio::task::spawn_local(carry(Rc::clone(worker), sending));
+    }
+}
+
+/// Where copies go, as long as there are not too many on their way.
+fn backends(
+    worker: &Rc<Worker>,
+    plan: &Rc<Plan>,
+    mirrors: impl Iterator<Item = usize>,
+) -> impl Iterator<Item = Rc<Backend>> {
+    let (worker, plan) = (Rc::clone(worker), Rc::clone(plan));
+    mirrors.filter_map(move |index| {
+        let Plan::Service(service) = &*plan else { return None };
+        let backend = Rc::clone(service.backends.get(index)?.as_ref()?);
+        if worker.mirrors.get() >= MOST {
+            worker.cells.mirrored(MirrorResult::Overflow);
+            return None;
+        }
+        worker.mirrors.set(worker.mirrors.get() + 1);
+        Some(backend)
+    })
+}
+
+async fn stream(worker: &Rc<Worker>, backend: &Backend, request: &Outgoing, body: &Copied) -> bool {
+    let mut tried = Tried::default();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let Ok(endpoint) = backend.pick(worker, &tried).await else { return false };
+        if !tried.again(Some(endpoint.address)) {
+            return false;
+        }
+        match timeout_at(deadline, slot(worker, &endpoint)).await {
+            Ok(Ok(slot)) => return matches!(timeout_at(deadline, send_copy(&slot, request, body)).await, Ok(Ok(()))),
+            Ok(Err(error)) if error.retry == Retry::OtherEndpoint => {}
+            _ => return false,
+        }
+    }
+}
+
+async fn carry(worker: Rc<Worker>, sending: impl Future<Output = bool>) {
     let _open = Open::aside(&worker).await;
-    let answered = attempts(&worker, &backend, request).await;
+    let answered = sending.await;
     worker.mirrors.set(worker.mirrors.get() - 1);
     worker.cells.mirrored(if answered { MirrorResult::Answered } else { MirrorResult::Failed });
 }

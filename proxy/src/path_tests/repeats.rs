@@ -22,7 +22,7 @@ fn retrying(codes: &[u16], attempts: u32) -> HttpRule {
 }
 
 /// A counter of the client's proxy, by its line up to the value.
-fn counter_of(mesh: &Mesh, line: &str) -> u64 {
+pub(super) fn counter_of(mesh: &Mesh, line: &str) -> u64 {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Exposition(Arc::clone(&mesh.client.metrics))));
     let mut text = String::new();
@@ -264,7 +264,7 @@ async fn mirrored(numerator: u32, answers: &'static [&'static str]) -> (Mesh, Se
     (mesh, server, mirror, log)
 }
 
-async fn until(what: impl Fn() -> bool) {
+pub(super) async fn until(what: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(20), async {
         while !what() {
             tokio::task::yield_now().await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 
-use super::{Sender, head};
+use super::{Copied, Sender, head};
 
 /// Kept of one request for another attempt; the common call fits, an upload does not.
 const KEEP: usize = 64 * 1024;
@@ -104,6 +104,17 @@ impl Body {
     /// Whether it could be sent again from its start.
     pub(super) fn is_repeatable(&self) -> bool {
         self.keeping
+    }
+
+    /// All of it, where it has come to its end and was kept.
+    pub(super) fn copy(&self) -> Option<Copied> {
+        let trailers = match &self.end {
+            _ if !self.keeping => return None,
+            End::Open => return None,
+            End::Plain => None,
+            End::Trailers(trailers) => Some(trailers.clone()),
+        };
+        Some(Copied { data: self.kept.clone(), trailers })
     }
 
     /// The server has begun to answer: there is no other attempt.

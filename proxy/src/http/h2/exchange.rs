@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Body, Broken};
 use super::link::Slot;
-use super::{Outgoing, Sender, head};
+use super::{Copied, Outgoing, Sender, head};
 use crate::error::{Error, Kind, Retry, Side};
 use crate::http::{OWN_LINES, Retries};
 use crate::metrics::{Classification, EdgeCells, RetryReason};
@@ -51,8 +51,10 @@ pub(crate) struct Passage<'a> {
     /// Time since then that was spent waiting for a connection.
     pub(crate) waited: Duration,
     pub(crate) deadline: Option<Instant>,
-    /// What the route wants to be sent again.
+    /// Whether an answer is thrown away, because the route wants another attempt.
     pub(crate) retries: Option<&'a Retries<'a>>,
+    /// The request's body stays at hand as far as it can, for a copy.
+    pub(crate) keep: bool,
 }
 
 /// A request that was answered, and its answer passed on whole, or thrown away.
@@ -69,7 +71,7 @@ pub(crate) struct Forwarded {
     pub(crate) sent: u64,
     /// Bytes of the response's body, as sent on.
     pub(crate) received: u64,
-    /// The client has not seen it: the route wants the request to be sent again.
+    /// The answer was thrown away: the request is to be sent again.
     pub(crate) discarded: bool,
 }
 
@@ -125,6 +127,11 @@ impl Downstream {
 
     pub(super) fn respond(&mut self) -> &mut SendResponse<Bytes> {
         &mut self.respond
+    }
+
+    /// The request's body, where all of it was kept.
+    pub(crate) fn copy(&self) -> Option<Copied> {
+        self.body.copy()
     }
 
     /// Resets the client's stream.
@@ -226,8 +233,10 @@ pub(crate) async fn forward(
         return Err(exchange.unanswered(Failure::TooLarge));
     }
     passage.cells.request();
-    exchange.down.body.keep_no_more();
     let status = parts.status.as_u16();
+    if !passage.keep {
+        exchange.down.body.keep_no_more();
+    }
     let mut body = Body::response(body, !passage.mesh);
     let in_head = (passage.grpc || head::is_grpc(&parts.headers)).then(|| head::grpc_status(&parts.headers));
     exchange.clean(&mut parts);

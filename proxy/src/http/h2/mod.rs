@@ -7,6 +7,7 @@
 mod accept;
 mod answer;
 mod body;
+mod copy;
 mod exchange;
 mod head;
 mod link;
@@ -15,6 +16,7 @@ mod wire;
 
 pub(crate) use accept::{Incoming, Parting, accept};
 pub(crate) use answer::{Reply, answer, tell};
+pub(crate) use copy::{Copied, send_copy};
 pub(crate) use exchange::{Downstream, Failed, Forwarded, Passage, forward};
 pub(crate) use head::{Fields, Outgoing, check, is_grpc, view};
 pub(crate) use link::{Driver, Keep, Link, Slot, drive};

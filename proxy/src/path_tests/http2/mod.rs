@@ -9,6 +9,7 @@ mod grpc;
 mod life;
 mod observe;
 mod resets;
+mod routes;
 mod undelivered;
 
 use ::h2::client::SendRequest;
