@@ -121,10 +121,29 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// With everything that is otherwise described when it is asked for.
+    fn described() -> clap::Command {
+        let mut cli = Cli::command();
+        cli.build();
+        cli
+    }
+
+    /// What people are shown, the program itself last.
+    fn visible(cli: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+        let shown = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+        cli.get_subcommands().filter(shown).chain([cli])
+    }
+
+    #[test]
+    fn a_list_of_commands_says_what_each_does() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.contains("  stat           Golden metrics of the running mesh\n"), "{help}");
+    }
+
     #[test]
     fn every_visible_command_has_a_short_and_a_long_help_with_examples() {
-        let cli = Cli::command();
-        for command in cli.get_subcommands().filter(|command| !command.is_hide_set()).chain([&cli]) {
+        let cli = described();
+        for command in visible(&cli) {
             let name = command.get_name();
             let [short, long] =
                 [command.get_about(), command.get_long_about()].map(|text| text.expect(name).to_string());
@@ -138,8 +157,8 @@ mod tests {
     #[test]
     fn every_example_is_a_command_line_that_is_understood() {
         let mut seen = 0;
-        let cli = Cli::command();
-        for command in cli.get_subcommands().filter(|command| !command.is_hide_set()).chain([&cli]) {
+        let cli = described();
+        for command in visible(&cli) {
             let examples = command.get_after_long_help().expect("examples").to_string().replace("\\\n", " ");
             for example in examples.lines().filter(|line| line.starts_with("  minimesh ")) {
                 let (line, _pipe) = example.split_once(" | ").unwrap_or((example, ""));

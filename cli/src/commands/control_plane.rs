@@ -6,7 +6,7 @@ use crate::Failure;
 #[derive(clap::Args)]
 #[group(skip)]
 #[command(
-    about = "Watch manifests, answer the proxies, be the certificate authority",
+    about = ABOUT,
     long_about = "Watch manifests, answer the proxies, be the certificate authority\n\n\
         Reads folders of ordinary Kubernetes manifests and follows every change; a file that cannot be read is reported \
         with file, line and field, and what was read before stays in force. Tells each proxy over one stream what it asks \
@@ -25,6 +25,9 @@ impl Args {
         Ok(minimesh_control_plane::run(self.part)?)
     }
 }
+
+/// In the list of commands.
+pub(super) const ABOUT: &str = "Watch manifests, answer the proxies, be the certificate authority";
 
 const EXAMPLES: &str = "Examples:
   # manifests and certificate authority in this folder, questions over a socket in it

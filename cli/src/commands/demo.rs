@@ -6,7 +6,7 @@ use crate::{Failure, demo};
 #[derive(clap::Args)]
 #[group(skip)]
 #[command(
-    about = "Run a shop of 14 services as a mesh on this machine, and show its traffic",
+    about = ABOUT,
     long_about = "Run a shop of 14 services as a mesh on this machine, and show its traffic\n\n\
         Every pod is a network namespace with its own sidecar; shoppers walk through the shop, and a table shows who talks \
         to whom, how fast, and whether both sides proved who they are. Needs Linux with network namespaces and nf_tables; \
@@ -24,6 +24,9 @@ impl Args {
         demo::run(self.demo)
     }
 }
+
+/// In the list of commands.
+pub(super) const ABOUT: &str = "Run a shop of 14 services as a mesh on this machine, and show its traffic";
 
 const EXAMPLES: &str = "Examples:
   # the shop, until Ctrl-C

@@ -11,7 +11,7 @@ use crate::{
 /// Who talks to whom.
 #[derive(clap::Args)]
 #[command(
-    about = "Who talks to whom, and whether both sides proved who they are",
+    about = ABOUT,
     long_about = "Who talks to whom, and whether both sides proved who they are\n\n\
         An edge is secured only when the client's proxy verified the server's identity and the server's proxy verified the \
         client's. All numbers come from the proxies' own reports; the client's side is shown. `-o wide` adds both \
@@ -44,6 +44,9 @@ impl Args {
         }
     }
 }
+
+/// In the list of commands.
+pub(super) const ABOUT: &str = "Who talks to whom, and whether both sides proved who they are";
 
 const EXAMPLES: &str = "Examples:
   # the last minute of the running demo

@@ -1,7 +1,8 @@
 //! The table of commands: one file and one line each, in alphabetical order.
 //!
 //! A command file owns its arguments, its help and its examples, and calls the part that does the work; it does no work itself.
-//! Help is given as attributes and not as doc comments, because those of flattened arguments would take their place.
+//! Help is given as attributes and not as doc comments, because those of flattened arguments would take their place; the short
+//! one stands here, because a command's own description is made only when that command is asked for.
 
 mod control_plane;
 mod demo;
@@ -20,16 +21,23 @@ use crate::Failure;
 // a part reads its own arguments only: the code that describes the others' would stay in a sidecar's memory (docs/adr/008)
 #[command(defer = true)]
 pub(crate) enum Command {
+    #[command(about = control_plane::ABOUT)]
     ControlPlane(control_plane::Args),
+    #[command(about = demo::ABOUT)]
     Demo(demo::Args),
     #[command(hide = true)]
     DemoRole(demo_role::Args),
+    #[command(about = edges::ABOUT)]
     Edges(edges::Args),
+    #[command(about = proxy::ABOUT)]
     Proxy(proxy::Args),
+    #[command(about = redirect::ABOUT)]
     Redirect(redirect::Args),
     #[command(hide = true)]
     SockShop(sock_shop::Args),
+    #[command(about = stat::ABOUT)]
     Stat(stat::Args),
+    #[command(about = version::ABOUT)]
     Version(version::Args),
 }
 

@@ -6,7 +6,7 @@ use crate::Failure;
 #[derive(clap::Args)]
 #[group(skip)]
 #[command(
-    about = "The data plane: the sidecar of one pod",
+    about = ABOUT,
     long_about = "The data plane: the sidecar of one pod\n\n\
         Takes the connections that `minimesh redirect` sends to it. Outbound it finds the Service by the address that was \
         dialled, chooses route, backend and endpoint, and speaks mutual TLS with exactly the identity that the control \
@@ -24,6 +24,9 @@ impl Args {
         Ok(minimesh_proxy::run(self.part)?)
     }
 }
+
+/// In the list of commands.
+pub(super) const ABOUT: &str = "The data plane: the sidecar of one pod";
 
 const EXAMPLES: &str = "Examples:
   # in the network namespace of pod shop/web-1, beside a control plane at 10.42.0.2

@@ -6,7 +6,7 @@ use crate::Failure;
 #[derive(clap::Args)]
 #[group(skip)]
 #[command(
-    about = "Program the interception of a pod's connections (needs NET_ADMIN)",
+    about = ABOUT,
     long_about = "Program the interception of a pod's connections (needs NET_ADMIN)\n\n\
         Writes one nf_tables table into the network namespace that it is started in, as one transaction, and exits: \
         connections that the pod makes go to the proxy's outbound port, connections that come in to its inbound port. What \
@@ -23,6 +23,9 @@ impl Args {
         Ok(minimesh_proxy::redirect::run(self.part)?)
     }
 }
+
+/// In the list of commands.
+pub(super) const ABOUT: &str = "Program the interception of a pod's connections (needs NET_ADMIN)";
 
 const EXAMPLES: &str = "Examples:
   # what would be programmed; touches nothing and needs no rights

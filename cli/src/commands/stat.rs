@@ -12,7 +12,7 @@ use crate::{
 /// Golden metrics.
 #[derive(clap::Args)]
 #[command(
-    about = "Golden metrics of the running mesh",
+    about = ABOUT,
     long_about = "Golden metrics of the running mesh: of what comes in, per workload or per pod\n\n\
         Success rate, requests per second and latencies are those that each workload's own proxies measured inbound. \
         MESHED counts the pods whose proxies report, of the pods that any proxy named. docs/stat-json.md says what each \
@@ -78,6 +78,9 @@ impl What {
         format!("nothing named {} reports; there are: {}", self.names.join(", "), known.join(", "))
     }
 }
+
+/// In the list of commands.
+pub(super) const ABOUT: &str = "Golden metrics of the running mesh";
 
 const EXAMPLES: &str = "Examples:
   # every workload of the running demo, over the last minute

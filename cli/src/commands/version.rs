@@ -5,7 +5,7 @@ use crate::{Failure, stats::asking::print_lines};
 /// The version of this program.
 #[derive(clap::Args)]
 #[command(
-    about = "The version of this program and of its parts",
+    about = ABOUT,
     long_about = "The version of this program and of its parts\n\n\
         One program holds them all, so there is one version: proxy, redirect, control plane and commands.",
     after_long_help = "Examples:
@@ -18,3 +18,6 @@ impl Args {
         print_lines(&[format!("minimesh {}", env!("CARGO_PKG_VERSION"))])
     }
 }
+
+/// In the list of commands.
+pub(super) const ABOUT: &str = "The version of this program and of its parts";
