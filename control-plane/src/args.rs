@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use minimesh_identity::{InvalidSpiffeId, SpiffeId};
 use minimesh_runtime::{duration, logging};
 
 /// Watches manifests, answers the proxies, is their certificate authority.
@@ -28,7 +29,7 @@ pub struct Args {
     pub operator_socket: Option<PathBuf>,
 
     /// Trust domain of every identity, as in spiffe://TRUST-DOMAIN/ns/NS/sa/SA
-    #[arg(long, value_name = "NAME", env = "MINIMESH_TRUST_DOMAIN", default_value = "cluster.local")]
+    #[arg(long, value_name = "NAME", env = "MINIMESH_TRUST_DOMAIN", default_value = "cluster.local", value_parser = trust_domain)]
     pub trust_domain: String,
 
     /// Networks of pods and Services, comma-separated
@@ -64,6 +65,10 @@ pub struct Args {
 const SHORTEST_LEAF: Duration = Duration::from_secs(3);
 /// Kubernetes' own longest service-account token.
 const LONGEST_LEAF: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn trust_domain(text: &str) -> Result<String, InvalidSpiffeId> {
+    SpiffeId::new(text, "default", "default").map(|id| id.trust_domain().to_owned())
+}
 
 fn leaf_lifetime(text: &str) -> Result<Duration, String> {
     let lifetime = duration::parse(text).map_err(|error| error.to_string())?;

@@ -25,7 +25,7 @@ use crate::{admin, cpu};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An admin port cannot be bound.
-    #[error(transparent)]
+    #[error("{0}; choose others with --admin-port and --admin-local-port")]
     Admin(#[from] admin_server::Error),
     /// Arguments that contradict each other.
     #[error("{0}")]

@@ -1,7 +1,7 @@
 //! Command line of `minimesh proxy`. Read once by `app`, which gets final values; nothing else looks at flags or the
 //! environment.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::observe;
 #[group(skip)] // several parts flatten a group of this name into one command line
 pub struct Args {
     /// Address of the control plane; repeatable
-    #[arg(long, value_name = "HOST:PORT", env = "MINIMESH_CONTROL_PLANE", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "HOST:PORT", env = "MINIMESH_CONTROL_PLANE", value_delimiter = ',', required = true, value_parser = host_and_port)]
     pub control_plane: Vec<String>,
 
     /// Who the control plane must be
@@ -148,6 +148,22 @@ impl Args {
 /// Where admin's second port listens.
 pub(crate) const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
+/// Checked here, so that a typing error is not retried for ever. Names are resolved when they are dialled.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let (host, port) =
+        text.rsplit_once(':').ok_or("has no port; it is HOST:PORT, as in control-plane.minimesh.svc:8086")?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match bare {
+        Some(ip) => ip.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    };
+    if !is_host {
+        return Err("is not HOST:PORT (an IPv6 address stands in brackets)".to_owned());
+    }
+    port.parse::<NonZeroU16>().map_err(|_| "has no port from 1 to 65535 behind the last colon")?;
+    Ok(text.to_owned())
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration::parse(text).map_err(|error| error.to_string())?;
     if interval < Duration::from_millis(100) { Err("must be 100ms or more".to_owned()) } else { Ok(interval) }
@@ -157,4 +173,21 @@ fn interval(text: &str) -> Result<Duration, String> {
 fn head_limit(text: &str) -> Result<usize, String> {
     let bytes: usize = text.parse().map_err(|_| "is no number of bytes".to_owned())?;
     if (4 * 1024..=1024 * 1024).contains(&bytes) { Ok(bytes) } else { Err("must be 4096 to 1048576".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_planes_are_hosts_with_ports() {
+        for good in ["control-plane.minimesh.svc:8086", "10.42.0.2:8086", "[fd00::2]:8086"] {
+            assert_eq!(host_and_port(good), Ok(good.to_owned()));
+        }
+        for bad in
+            ["nonsense", ":8086", "host:", "host:0", "host:70000", "fd00::2:8086", "http://host:8086", "[host]:1"]
+        {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+    }
 }

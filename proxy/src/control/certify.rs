@@ -81,13 +81,13 @@ impl Certifier<'_> {
             .credentials()
             .map(|credentials| credentials.leaf().not_after().duration_since(SystemTime::now()).unwrap_or_default());
         match left {
-            None => tracing::warn!(error = %failure, retry_in = ?wait, "no certificate yet"),
+            None => tracing::warn!(error = %failure, hint = failure.hint(), retry_in = ?wait, "no certificate yet"),
             Some(Duration::ZERO) => {
-                tracing::error!(error = %failure, retry_in = ?wait, "certificate expired and cannot be renewed");
+                tracing::error!(error = %failure, hint = failure.hint(), retry_in = ?wait, "certificate expired and cannot be renewed");
             }
             Some(left) => {
                 let left = Duration::from_secs(left.as_secs());
-                tracing::warn!(error = %failure, retry_in = ?wait, expires_in = ?left, "certificate not renewed; the last one stays");
+                tracing::warn!(error = %failure, hint = failure.hint(), retry_in = ?wait, expires_in = ?left, "certificate not renewed; the last one stays");
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -98,19 +98,20 @@ impl Client {
                 let (near, far) = tokio::io::duplex(64 * 1024);
                 let refused = |_| Failure::new(ControlFailure::Unreachable, "refused");
                 server.send(far).await.map_err(refused)?;
-                let name = ServerName::IpAddress(IpAddr::from([127, 0, 0, 1]).into());
+                let name = ServerName::IpAddress(std::net::IpAddr::from([127, 0, 0, 1]).into());
                 grpc(secure(&tls, name, near).await?).await
             }
             Dialer::Tcp { replicas, mark } => {
-                let (stream, ip) = self.dial(replicas, *mark).await?;
-                let name = ServerName::IpAddress(ip.into());
-                grpc(secure(&tls, name, stream).await?).await
+                let (stream, address) = self.dial(replicas, *mark).await?;
+                let name = ServerName::IpAddress(address.ip().into());
+                let secured = secure(&tls, name, stream).await.map_err(|failure| failure.at(address))?;
+                grpc(secured).await.map_err(|failure| failure.at(address))
             }
         }
     }
 
     /// TCP to any replica: in random order until one answers.
-    async fn dial(&self, replicas: &[String], mark: Option<u32>) -> Result<(TcpStream, IpAddr), Failure> {
+    async fn dial(&self, replicas: &[String], mark: Option<u32>) -> Result<(TcpStream, SocketAddr), Failure> {
         let mut addresses = Vec::new();
         let mut failure = None;
         for replica in replicas {
@@ -123,7 +124,7 @@ impl Client {
             let pick = self.rng.borrow_mut().below(addresses.len());
             let address = addresses.swap_remove(pick);
             match timeout(DIAL, dial(address, mark)).await {
-                Ok(Ok(stream)) => return Ok((stream, address.ip())),
+                Ok(Ok(stream)) => return Ok((stream, address)),
                 Ok(Err(error)) => {
                     failure = Some(Failure::new(ControlFailure::Unreachable, format!("{address}: {error}")));
                 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::net::SocketAddr;
 
 use minimesh_api::wire::Invalid;
 use minimesh_identity::PeerError;
@@ -44,6 +45,31 @@ impl Failure {
             _ => ControlFailure::Refused,
         };
         Failure::new(reason, format!("{:?}: {}", status.code(), status.message()))
+    }
+}
+
+impl Failure {
+    /// Names the replica that it happened with.
+    pub(super) fn at(self, address: SocketAddr) -> Failure {
+        Failure { message: format!("{address}: {}", self.message), ..self }
+    }
+
+    /// What to look at, for people.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        match self.reason {
+            ControlFailure::Protocol => Some("are the proxy and the control plane of one release?"),
+            ControlFailure::Tls if self.refused_us => {
+                Some("the control plane's log says why it refused the certificate")
+            }
+            ControlFailure::Tls => Some(
+                "is that the control plane's gRPC port, and are --trust-bundle and --control-plane-identity the \
+                 control plane's own?",
+            ),
+            ControlFailure::TokenFile => Some("is --token-file the token of this pod?"),
+            ControlFailure::Unreachable => Some("does the control plane run, and is --control-plane its address?"),
+            // the message says it
+            ControlFailure::Clock | ControlFailure::Refused | ControlFailure::Unavailable => None,
+        }
     }
 }
 

@@ -166,5 +166,8 @@ impl Identity {
 
 fn read(file: &std::path::Path, trust_domain: &str) -> Result<TrustBundle, Error> {
     let failed = |error| Error::File { action: "read the trust bundle", path: file.to_owned(), error };
-    TrustBundle::from_pem(trust_domain, &std::fs::read(file).map_err(failed)?)
+    TrustBundle::from_pem(trust_domain, &std::fs::read(file).map_err(failed)?).map_err(|error| match error {
+        Error::Bundle(reason) => Error::Bundle(format!("{}: {reason}", file.display())),
+        other => other,
+    })
 }

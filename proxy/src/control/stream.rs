@@ -55,7 +55,7 @@ pub(super) async fn run(parts: &Parts<'_>, seed: u64) {
             Ok(()) => debug!(again_in = ?wait, "the control plane ended the stream"),
             Err(failure) => {
                 parts.metrics.watch_failed(failure.reason);
-                warn!(error = %failure, retry_in = ?wait, "no stream to the control plane; what is known stays in force");
+                warn!(error = %failure, hint = failure.hint(), retry_in = ?wait, "no stream to the control plane; what is known stays in force");
                 parts.identity.doubt(&failure, &bundle);
             }
         }
