@@ -63,8 +63,6 @@ fn pod() -> Outcome {
     println!("removed");
     check("out", &fetch("10.77.0.2:80", None), "peer");
     check("in", &peer.tell("10.77.0.1:8080")?, "application");
-    run("--remove --ipv6")?;
-    run(&format!("{program} --ipv6"))?;
     println!("ok");
     Ok(())
 }

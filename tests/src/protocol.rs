@@ -1,7 +1,7 @@
 //! What a test says to the node that it started: one JSON line each way.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub enum Request {
         name: String,
         /// Its address in 10.42.0.0/16.
         address: Ipv4Addr,
+        /// Whether it has that one, and one of IPv6.
+        families: Families,
     },
     /// Send a signal. Answered by [`Reply::Done`], also if the process is gone.
     Signal {
@@ -38,6 +40,37 @@ pub enum Request {
         /// Process.
         pid: i32,
     },
+}
+
+/// The addresses of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Families {
+    /// Both.
+    Dual,
+    /// IPv4; IPv6 is there, without an address.
+    V4,
+    /// IPv4, and IPv6 switched off.
+    V4Alone,
+    /// IPv6.
+    V6,
+}
+
+impl Families {
+    /// Whether a pod has an address of IPv4.
+    pub fn v4(self) -> bool {
+        self != Families::V6
+    }
+
+    /// Whether a pod has an address of IPv6.
+    pub fn v6(self) -> bool {
+        matches!(self, Families::Dual | Families::V6)
+    }
+}
+
+/// The address in fd00:42::/64 of the pod that has, or would have, `address`.
+pub fn address6(address: Ipv4Addr) -> Ipv6Addr {
+    let [.., high, low] = address.octets();
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, u16::from_be_bytes([high, low]))
 }
 
 /// A program to start.

@@ -353,7 +353,7 @@ fn error_of(failure: Failure) -> Error {
             refused_by_peer(&error).unwrap_or(Error::new(Kind::UpstreamClosed, Side::Upstream)).because(error)
         }
         Failure::UpstreamEnded { unread: true } => {
-            Error::new(Kind::NotDelivered, Side::Upstream).because("close_notify before the response")
+            Error::new(Kind::NotDelivered, Side::Upstream).because("it ended before it took the request")
         }
         Failure::UpstreamEnded { unread: false } => {
             Error::new(Kind::UpstreamClosed, Side::Upstream).because("ended before the response did")

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::{Buffer, Tls, USUAL};
+use crate::net::reached_nobody;
 
 /// A connection.
 #[derive(Debug)]
@@ -108,6 +109,16 @@ impl Stream {
     pub(crate) fn reset(self) {
         // Without the option the peer sees a FIN, which is all that can still be done.
         let _ = self.tcp().map(TcpStream::set_zero_linger);
+    }
+
+    /// After the peer's end: whether it provably took nothing of the last `written` bytes. A proxy of ours says so with its
+    /// close_notify, after which it forwards nothing.
+    pub(crate) fn took_nothing(&self, written: u64) -> bool {
+        match self {
+            Stream::Plain(tcp) => reached_nobody(tcp, written),
+            Stream::Tls(_) => true,
+            Stream::Closed | Stream::Nobody => false,
+        }
     }
 
     /// Whether an idle connection in a pool can still be used: nothing has come but TLS housekeeping (tickets).

@@ -3,8 +3,10 @@
 mod accept;
 mod dial;
 mod origin;
+mod unacked;
 
 pub(crate) use accept::serve;
 pub(crate) use dial::{Dialer, tune};
 pub use origin::Origin;
-pub(crate) use origin::{Place, Refused};
+pub(crate) use origin::{Place, Refused, own_addresses};
+pub(crate) use unacked::reached_nobody;

@@ -112,7 +112,8 @@ fn original_destination(tcp: &TcpStream, local: SocketAddr) -> io::Result<Socket
     Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
-fn own_addresses() -> HashSet<IpAddr> {
+/// On this pod's interfaces, loopback excepted.
+pub(crate) fn own_addresses() -> HashSet<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return HashSet::new() };
     interfaces
         .filter_map(|interface| {

@@ -23,9 +23,24 @@ pub(super) const FIRST_STATE: Duration = Duration::from_secs(3);
 /// Attempts after the first.
 pub(super) const RETRIES: usize = 3;
 
-/// Endpoints of a Service port.
+/// The family of a target's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) fn of(address: SocketAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
+/// Endpoints of a Service port, as targets of one family see them.
 pub(crate) struct Backend {
     pub(crate) key: BackendKey,
+    /// Of the address that was dialled: a client that came by one family may have no way by the other.
+    family: Family,
     receiver: RefCell<watch::Receiver<State<Arc<Endpoints>>>>,
     list: RefCell<List>,
     unsent: OnceCell<Arc<EdgeCells>>,
@@ -80,11 +95,12 @@ impl Tried {
 }
 
 impl Backend {
-    pub(crate) async fn new(worker: &Worker, key: &BackendKey) -> Rc<Backend> {
+    pub(crate) async fn new(worker: &Worker, key: &BackendKey, family: Family) -> Rc<Backend> {
         let mut receiver = worker.control.endpoints(key).await;
         receiver.mark_changed();
         Rc::new(Backend {
             key: key.clone(),
+            family,
             receiver: RefCell::new(receiver),
             list: RefCell::default(),
             unsent: OnceCell::new(),
@@ -170,10 +186,16 @@ impl Backend {
     fn build(&self, worker: &Worker, endpoints: &Endpoints) -> List {
         let before = self.list.borrow();
         let known = || before.serving.iter().chain(before.resting.iter());
+        // a dual-stack pod is listed twice; a Service without selector may have endpoints of the other family only
+        let of_family = endpoints.0.iter().filter(|endpoint| Family::of(endpoint.address) == self.family);
+        let mut endpoints_here: Vec<_> = of_family.collect();
+        if endpoints_here.is_empty() {
+            endpoints_here = endpoints.0.iter().collect();
+        }
+        let endpoints = endpoints_here;
         let all: Vec<Rc<Endpoint>> = endpoints
-            .0
             .iter()
-            .map(|described| {
+            .map(|&described| {
                 // the state alone says who is asked: it does not make another endpoint
                 let same = |other: &&Rc<Endpoint>| {
                     other.address == described.address
@@ -186,7 +208,7 @@ impl Backend {
                 })
             })
             .collect();
-        let is_serving = |index: &usize| endpoints.0[*index].state == EndpointState::Serving;
+        let is_serving = |index: &usize| endpoints[*index].state == EndpointState::Serving;
         let any = (0..all.len()).any(|index| is_serving(&index));
         let (serving, resting): (Vec<_>, Vec<_>) = (0..all.len()).partition(|index| !any || is_serving(index));
         let of = |indexes: Vec<usize>| indexes.into_iter().map(|index| Rc::clone(&all[index])).collect();

@@ -13,7 +13,7 @@ use minimesh_route::RouteTable;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::backend::{Backend, FIRST_STATE};
+use super::backend::{Backend, FIRST_STATE, Family};
 use super::endpoint::Endpoint;
 use crate::control::{State, TargetSnapshot};
 use crate::error::{Error, Kind, Side};
@@ -29,7 +29,7 @@ const VERDICT: Duration = Duration::from_secs(600);
 #[derive(Default)]
 pub(crate) struct Targets {
     by_address: RefCell<HashMap<SocketAddr, Rc<Target>>>,
-    backends: RefCell<HashMap<BackendKey, Weak<Backend>>>,
+    backends: RefCell<HashMap<(BackendKey, Family), Weak<Backend>>>,
 }
 
 /// An address that the application dials.
@@ -104,18 +104,19 @@ impl Targets {
         });
     }
 
-    async fn backend(&self, worker: &Worker, key: &BackendKey) -> Rc<Backend> {
-        let known = self.backends.borrow().get(key).and_then(Weak::upgrade);
+    async fn backend(&self, worker: &Worker, key: &BackendKey, family: Family) -> Rc<Backend> {
+        let place = (key.clone(), family);
+        let known = self.backends.borrow().get(&place).and_then(Weak::upgrade);
         if let Some(backend) = known {
             return backend;
         }
-        let backend = Backend::new(worker, key).await;
+        let backend = Backend::new(worker, key, family).await;
         let mut backends = self.backends.borrow_mut();
         // the same race as above
-        if let Some(first) = backends.get(key).and_then(Weak::upgrade) {
+        if let Some(first) = backends.get(&place).and_then(Weak::upgrade) {
             return first;
         }
-        backends.insert(key.clone(), Rc::downgrade(&backend));
+        backends.insert(place, Rc::downgrade(&backend));
         backend
     }
 }
@@ -174,11 +175,12 @@ impl Plan {
             }
             TargetSnapshot::Passthrough(reason) => Plan::Passthrough(Endpoint::passthrough(address, word(*reason))),
             TargetSnapshot::Service { service, protocol, routes } => {
-                let own = worker.targets.backend(worker, service).await;
+                let family = Family::of(address);
+                let own = worker.targets.backend(worker, service, family).await;
                 let mut backends = Vec::with_capacity(routes.backends().len());
                 for reference in routes.backends() {
                     backends.push(match reference {
-                        BackendRef::Service(key) => Some(worker.targets.backend(worker, key).await),
+                        BackendRef::Service(key) => Some(worker.targets.backend(worker, key, family).await),
                         BackendRef::Unresolved { .. } => None,
                     });
                 }

@@ -41,9 +41,6 @@ pub struct Args {
     /// Take the interception away
     #[arg(long)]
     pub remove: bool,
-    /// Intercept IPv6 as well
-    #[arg(long, env = "MINIMESH_REDIRECT_IPV6", hide = true)]
-    pub ipv6: bool,
 }
 
 /// A list of ports and ranges of ports, as `25,4000-4010`.

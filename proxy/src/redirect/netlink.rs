@@ -4,6 +4,7 @@
 //! headers are in the host's order.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use ipnet::IpNet;
@@ -198,9 +199,9 @@ fn expressions(rule: &Rule) -> Attributes {
     });
     let counted = expressions.add("counter", Attributes::new());
     match rule.verdict {
-        Verdict::Redirect(port) => counted
-            .add("immediate", Attributes::new().number(1, REGISTER).nested(2, value(&port.to_be_bytes())))
-            .add("redir", Attributes::new().number(1, REGISTER)),
+        Verdict::Redirect(port) => {
+            counted.add("immediate", register().nested(2, value(&port.to_be_bytes()))).add("redir", register())
+        }
         Verdict::Return => {
             let verdict = Attributes::new().nested(2, Attributes::new().number(1, RETURN as u32));
             counted.add("immediate", Attributes::new().number(1, VERDICT_REGISTER).nested(2, verdict))
@@ -217,15 +218,15 @@ impl Expressions {
     }
 
     fn meta(self, key: u32) -> Expressions {
-        self.add("meta", Attributes::new().number(1, REGISTER).number(2, key))
+        self.add("meta", register().number(2, key))
     }
 
     fn equal(self, bytes: &[u8]) -> Expressions {
-        self.add("cmp", Attributes::new().number(1, REGISTER).number(2, 0).nested(3, value(bytes)))
+        self.add("cmp", register().number(2, EQUAL).nested(3, value(bytes)))
     }
 
     fn payload(self, base: u32, offset: u32, length: u32) -> Expressions {
-        self.add("payload", Attributes::new().number(1, REGISTER).number(2, base).number(3, offset).number(4, length))
+        self.add("payload", register().number(2, base).number(3, offset).number(4, length))
     }
 
     fn destination_port(self, low: u16, high: u16) -> Expressions {
@@ -233,20 +234,27 @@ impl Expressions {
         if low == high {
             return loaded.equal(&low.to_be_bytes());
         }
-        let range = Attributes::new().number(1, REGISTER).number(2, 0);
-        loaded.add("range", range.nested(3, value(&low.to_be_bytes())).nested(4, value(&high.to_be_bytes())))
+        let [low, high] = [low, high].map(|port| value(&port.to_be_bytes()));
+        loaded.add("range", register().number(2, EQUAL).nested(3, low).nested(4, high))
     }
 
     fn destination(self, net: &IpNet) -> Expressions {
-        let (offset, mask, address) = match net {
-            IpNet::V4(net) => (16, net.netmask().octets().to_vec(), net.network().octets().to_vec()),
-            IpNet::V6(net) => (24, net.netmask().octets().to_vec(), net.network().octets().to_vec()),
+        let octets = |address: IpAddr| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
         };
+        let offset = if net.addr().is_ipv4() { 16 } else { 24 };
+        let (mask, address) = (octets(net.netmask()), octets(net.network()));
         let length = mask.len() as u32;
-        let bitwise = Attributes::new().number(1, REGISTER).number(2, REGISTER).number(3, length);
+        let bitwise = register().number(2, REGISTER).number(3, length);
         let bitwise = bitwise.nested(4, value(&mask)).nested(5, value(&vec![0; mask.len()]));
         self.payload(NETWORK_HEADER, offset, length).add("bitwise", bitwise).equal(&address)
     }
+}
+
+/// What an expression begins with: the one register that rules use.
+fn register() -> Attributes {
+    Attributes::new().number(1, REGISTER)
 }
 
 fn value(bytes: &[u8]) -> Attributes {
@@ -305,6 +313,8 @@ const ACCEPT: u32 = 1;
 const RETURN: i32 = -5;
 const VERDICT_REGISTER: u32 = 0;
 const REGISTER: u32 = 1;
+/// NFT_CMP_EQ, and NFT_RANGE_EQ.
+const EQUAL: u32 = 0;
 const META_MARK: u32 = 3;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;

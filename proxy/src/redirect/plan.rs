@@ -14,7 +14,7 @@ use super::args::{Args, PortRanges};
 /// Everything that is programmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    pub(super) tables: Vec<Table>,
+    pub(super) tables: [Table; 2],
 }
 
 /// One table of one family.
@@ -81,9 +81,8 @@ impl Table {
 
 impl From<&Args> for Plan {
     fn from(args: &Args) -> Plan {
-        let families = if args.ipv6 { &[Family::Ip, Family::Ip6][..] } else { &[Family::Ip] };
-        let table = |family: &Family| Table { family: *family, chains: [output(args, *family), prerouting(args)] };
-        Plan { tables: families.iter().map(table).collect() }
+        let table = |family| Table { family, chains: [output(args, family), prerouting(args)] };
+        Plan { tables: [Family::Ip, Family::Ip6].map(table) }
     }
 }
 

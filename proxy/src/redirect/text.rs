@@ -99,7 +99,8 @@ mod tests {
 	}
 }
 ";
-        assert_eq!(printed(""), expected);
+        // with nothing skipped, both families have the same rules
+        assert_eq!(printed(""), format!("{expected}{}", expected.replace("table ip ", "table ip6 ")));
     }
 
     #[test]
@@ -107,7 +108,9 @@ mod tests {
         let text = printed(
             "--exempt-mark 2102 --skip-subnets 10.9.8.7/16,fd00::/8 --skip-outbound-ports 25,70-79 --skip-inbound-ports 22",
         );
-        let rules: Vec<&str> = text.lines().map(str::trim).filter(|line| line.contains("counter")).collect();
+        let (ip, ip6) = text.split_once("table ip6").expect("two tables");
+        assert!(ip6.contains("ip6 daddr fd00::/8 counter return"), "{text}");
+        let rules: Vec<&str> = ip.lines().map(str::trim).filter(|line| line.contains("counter")).collect();
         assert_eq!(
             rules,
             [
@@ -125,13 +128,5 @@ mod tests {
                 "meta l4proto tcp counter redirect to :4143",
             ]
         );
-    }
-
-    #[test]
-    fn the_ip6_table_is_made_by_the_same_code() {
-        let text = printed("--ipv6 --skip-subnets fd00:1::/32");
-        let ip6 = text.split("table ip6").nth(1).expect("a second table");
-        assert!(ip6.contains("ip6 daddr fd00:1::/32 counter return"), "{text}");
-        assert_eq!(text.matches("redirect to :4140").count(), 2);
     }
 }

@@ -12,6 +12,8 @@ mod rogue;
 mod tcp_client;
 mod tcp_server;
 
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+
 use crate::Failure;
 use flags::Flags;
 
@@ -38,6 +40,11 @@ const APPS: [(&str, App); 9] = [
 
 /// What an application prints when it is ready for clients.
 pub const READY: &str = "ready";
+
+/// Listens on every address: one socket for both families where the kernel has both.
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+}
 
 /// Runs the application that `arguments` name.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 //! first.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 
 use super::flags::Flags;
 use crate::Failure;
@@ -22,7 +22,7 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let name = flags.text("behaviour")?;
     let (_, behave) =
         BEHAVIOURS.iter().find(|(own, _)| *own == name).ok_or_else(|| format!("no behaviour {name:?}"))?;
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, flags.parsed("port")?))?;
+    let listener = super::listen(flags.parsed("port")?)?;
     println!("{}", super::READY);
     for stream in listener.incoming() {
         let (stream, behave) = (stream?, *behave);

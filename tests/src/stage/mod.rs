@@ -84,7 +84,9 @@ impl Init {
         self.reap()?;
         match request {
             Request::AddAddress { pod, address } => self.network.add_address(&pod, address).await.map(|()| Reply::Done),
-            Request::AddPod { name, address } => self.network.add_pod(name, address).await.map(|()| Reply::Done),
+            Request::AddPod { name, address, families } => {
+                self.network.add_pod(name, address, families).await.map(|()| Reply::Done)
+            }
             Request::Signal { pid, signal } => match kill(Pid::from_raw(pid), Signal::try_from(signal)?) {
                 Ok(()) | Err(Errno::ESRCH) => Ok(Reply::Done),
                 Err(error) => Err(error.into()),

@@ -3,19 +3,22 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 
 use futures_util::TryStreamExt;
 use nix::sched::{CloneFlags, setns, unshare};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
 use crate::Failure;
+use crate::protocol::{Families, address6};
 
 /// The node, and the pods' way out.
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
 const PREFIX: u8 = 16;
+const PREFIX6: u8 = 64;
 /// Addresses of Services.
 const SERVICES: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 0);
 const BRIDGE: &str = "pods";
@@ -41,16 +44,21 @@ impl Network {
         let handle = connect()?;
         handle.link().add(LinkBridge::new(BRIDGE).build()).execute().await?;
         let bridge = index(&handle, BRIDGE).await?;
-        configure(&handle, "lo", None).await?;
-        configure(&handle, BRIDGE, Some(GATEWAY)).await?;
+        configure(&handle, "lo", &[]).await?;
+        let both = [IpAddr::V4(GATEWAY), IpAddr::V6(address6(GATEWAY))];
+        configure(&handle, BRIDGE, if has_ipv6() { &both } else { &both[..1] }).await?;
         refuse(&handle, SERVICES).await?;
         Ok(Network { node: own_namespace()?, handle, bridge, pods: HashMap::new() })
     }
 
-    pub(super) async fn add_pod(&mut self, name: String, address: Ipv4Addr) -> Result<(), Failure> {
+    pub(super) async fn add_pod(&mut self, name: String, address: Ipv4Addr, families: Families) -> Result<(), Failure> {
         unshare(CloneFlags::CLONE_NEWNET)?;
         let pod = own_namespace()?;
         let inside = connect()?;
+        if families == Families::V4Alone && has_ipv6() {
+            std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")?;
+            std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?;
+        }
         setns(&self.node, CloneFlags::CLONE_NEWNET)?;
 
         let port = format!("pod{}", self.pods.len());
@@ -61,10 +69,17 @@ impl Network {
         let attached = LinkUnspec::new_with_name(&port).controller(self.bridge).up().build();
         self.handle.link().set(attached).execute().await?;
 
-        configure(&inside, "lo", None).await?;
-        configure(&inside, "eth0", Some(address)).await?;
-        let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).build();
-        inside.route().add(default).execute().await?;
+        configure(&inside, "lo", &[]).await?;
+        let v4 = families.v4().then_some(IpAddr::V4(address));
+        let v6 = families.v6().then_some(IpAddr::V6(address6(address)));
+        configure(&inside, "eth0", &v4.into_iter().chain(v6).collect::<Vec<_>>()).await?;
+        if families.v4() {
+            inside.route().add(RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).build()).execute().await?;
+        }
+        if families.v6() {
+            let default = RouteMessageBuilder::<Ipv6Addr>::new().gateway(address6(GATEWAY)).build();
+            inside.route().add(default).execute().await?;
+        }
         self.pods.insert(name, Inside { namespace: pod, handle: inside, address });
         Ok(())
     }
@@ -101,11 +116,21 @@ fn own_namespace() -> Result<File, Failure> {
     Ok(File::open("/proc/thread-self/ns/net")?)
 }
 
-/// Gives an interface its address and switches it on.
-async fn configure(handle: &Handle, name: &str, address: Option<Ipv4Addr>) -> Result<(), Failure> {
+/// Whether this kernel knows IPv6.
+fn has_ipv6() -> bool {
+    std::path::Path::new("/proc/net/if_inet6").exists()
+}
+
+/// Gives an interface its addresses and switches it on.
+async fn configure(handle: &Handle, name: &str, addresses: &[IpAddr]) -> Result<(), Failure> {
     let index = index(handle, name).await?;
-    if let Some(address) = address {
-        handle.address().add(index, IpAddr::V4(address), PREFIX).execute().await?;
+    for &address in addresses {
+        let mut add = handle.address().add(index, address, if address.is_ipv4() { PREFIX } else { PREFIX6 });
+        if address.is_ipv6() {
+            // nobody else has it: no second of waiting to find that out
+            add.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        add.execute().await?;
     }
     handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
     Ok(())

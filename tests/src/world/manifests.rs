@@ -1,6 +1,6 @@
 //! Kubernetes objects as a cluster would hold them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
@@ -30,8 +30,8 @@ pub struct PodObject<'a> {
     pub account: &'a str,
     /// The StatefulSet that owns it.
     pub workload: &'a str,
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// Its addresses.
+    pub addresses: &'a [IpAddr],
     /// Whether the sidecar is in its spec.
     pub meshed: bool,
     /// Annotations.
@@ -93,6 +93,7 @@ impl PodObject<'_> {
         if self.deleted {
             metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
+        let ips: Vec<Value> = self.addresses.iter().map(|address| json!({ "ip": address })).collect();
         let mut init = Vec::new();
         if self.meshed {
             init.push(json!({ "name": "minimesh-proxy", "restartPolicy": "Always" }));
@@ -106,7 +107,7 @@ impl PodObject<'_> {
                 "initContainers": init,
                 "containers": [{ "name": "application" }],
             },
-            "status": { "phase": "Running", "podIP": self.address, "podIPs": [{ "ip": self.address }] },
+            "status": { "phase": "Running", "podIP": self.addresses[0], "podIPs": ips },
         })
     }
 }

@@ -1,7 +1,7 @@
 //! A pod: a network namespace with an address, an object in the folder of live state and, if meshed, a sidecar.
 
 use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::{ControlPlane, NAMESPACE, Process, World, control_plane, lines, minim
 use crate::apps::{
     Carrier, Exchange, ExchangeResult, LoadPlan, LoadResult, Request, Response, Rogue, RogueResult, StreamResult,
 };
-use crate::protocol::Reply;
+use crate::protocol::{Families, Reply};
 use crate::stage::SELF;
 use crate::{body, protocol, wait};
 
@@ -23,6 +23,7 @@ pub struct PodBuilder<'w> {
     account: String,
     workload: String,
     annotations: Vec<(String, String)>,
+    families: Families,
     proxy: Vec<String>,
 }
 
@@ -33,6 +34,7 @@ pub struct Pod<'w> {
     account: Cell<String>,
     workload: String,
     address: Ipv4Addr,
+    families: Families,
     annotations: Vec<(String, String)>,
     meshed: bool,
     proxy: Option<Process<'w>>,
@@ -53,7 +55,15 @@ impl<'w> PodBuilder<'w> {
     pub(super) fn new(world: &'w World, name: &str) -> PodBuilder<'w> {
         let name = name.to_owned();
         let (account, workload) = (name.clone(), name.clone());
-        PodBuilder { world, name, account, workload, annotations: Vec::new(), proxy: Vec::new() }
+        PodBuilder {
+            world,
+            name,
+            account,
+            workload,
+            annotations: Vec::new(),
+            families: Families::V4,
+            proxy: Vec::new(),
+        }
     }
 
     /// Of this workload, under its service account; both are named like the pod otherwise.
@@ -65,6 +75,12 @@ impl<'w> PodBuilder<'w> {
     /// With an annotation.
     pub fn annotation(mut self, name: &str, value: &str) -> PodBuilder<'w> {
         self.annotations.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With these addresses; IPv4 alone otherwise.
+    pub fn families(mut self, families: Families) -> PodBuilder<'w> {
+        self.families = families;
         self
     }
 
@@ -92,7 +108,7 @@ impl<'w> PodBuilder<'w> {
         let program = minimesh().display().to_string();
         pod.spawn("redirect", &[&program, "redirect", "--exempt-mark", MARK]).succeed();
         let bundle = pod.world.authority().join("trust-bundle.pem").display().to_string();
-        let (token, control_plane) = (file.display().to_string(), control_plane.arguments_for_proxies());
+        let (token, control_plane) = (file.display().to_string(), control_plane.arguments_for_proxies(pod.families));
         let mut argv = vec![&*program, "proxy", "--trust-bundle", &bundle, "--token-file", &token, "--mark", MARK];
         argv.extend(["--pod-namespace", NAMESPACE, "--pod-name", &pod.name]);
         argv.extend(control_plane.iter().chain(&arguments).map(String::as_str));
@@ -106,14 +122,14 @@ impl<'w> PodBuilder<'w> {
     }
 
     fn place(self, meshed: bool) -> Pod<'w> {
-        let PodBuilder { world, name, account, workload, annotations, .. } = self;
+        let PodBuilder { world, name, account, workload, annotations, families, .. } = self;
         let address = world.next_address();
-        match world.node.call(&protocol::Request::AddPod { name: name.clone(), address }) {
+        match world.node.call(&protocol::Request::AddPod { name: name.clone(), address, families }) {
             Reply::Done => {}
             other => panic!("no pod {name}: {other:?}"),
         }
         let account = Cell::new(account);
-        let pod = Pod { world, name, account, workload, address, annotations, meshed, proxy: None };
+        let pod = Pod { world, name, account, workload, address, families, annotations, meshed, proxy: None };
         pod.publish(false);
         pod
     }
@@ -133,6 +149,12 @@ impl<'w> Pod<'w> {
     /// Its address.
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Its address of IPv6.
+    pub fn address6(&self) -> Ipv6Addr {
+        assert!(self.families.v6(), "{} has none", self.name);
+        protocol::address6(self.address)
     }
 
     /// Its name.
@@ -288,12 +310,18 @@ impl<'w> Pod<'w> {
             name: &self.name,
             account: &self.account_name(),
             workload: &self.workload,
-            address: self.address,
+            addresses: &self.addresses(),
             meshed: self.meshed,
             annotations: &self.annotations,
             deleted,
         };
         pod.object()
+    }
+
+    /// All of them, as the cluster knows them.
+    fn addresses(&self) -> Vec<IpAddr> {
+        let v4 = self.families.v4().then_some(IpAddr::V4(self.address));
+        v4.into_iter().chain(self.families.v6().then(|| IpAddr::V6(self.address6()))).collect()
     }
 
     fn account_name(&self) -> String {

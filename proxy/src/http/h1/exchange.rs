@@ -35,8 +35,8 @@ pub(crate) enum Failure {
     TimedOut,
     /// The server's connection failed.
     Upstream(io::Error),
-    /// It ended before the response did. `unread`: with a TLS close_notify before any byte of an answer, after which a proxy
-    /// of ours forwards nothing: the request was not delivered.
+    /// It ended before the response did. `unread`: before any byte of an answer, and with proof that the request was not
+    /// delivered.
     UpstreamEnded {
         /// The request provably went nowhere.
         unread: bool,
@@ -271,7 +271,7 @@ impl<'a> Exchange<'a> {
             }
             match self.up.stream.poll_fill(cx, &mut self.up.buffer, USUAL) {
                 Poll::Ready(Ok(0)) => {
-                    let unread = !self.answered && self.up.stream.tls().is_some();
+                    let unread = !self.answered && self.up.stream.took_nothing(self.request.written());
                     return Poll::Ready(Err(Failure::UpstreamEnded { unread }));
                 }
                 Poll::Ready(Ok(_)) => self.answered = true,

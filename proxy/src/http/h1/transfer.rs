@@ -160,6 +160,11 @@ impl Transfer {
         self.moved
     }
 
+    /// The same, with those of a write that is under way.
+    pub(crate) fn written(&self) -> u64 {
+        self.moved + self.at as u64
+    }
+
     /// Bytes at the front of the sender's buffer that are held for a repetition.
     pub(crate) fn held(&self) -> usize {
         self.held

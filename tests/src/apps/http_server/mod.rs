@@ -18,7 +18,7 @@ mod http2;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const PREFACE: &[u8] = b"PRI";
 
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, flags.parsed("port")?))?;
+    let listener = super::listen(flags.parsed("port")?)?;
     let server = Arc::new(Server {
         name: flags.text("name")?.to_owned(),
         log: OpenOptions::new().create(true).append(true).open(flags.text("log")?)?,
