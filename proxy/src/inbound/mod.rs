@@ -61,7 +61,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr)
     let (first, app) = Box::pin(first::first(worker, &port, &mut conn, plaintext)).await;
     worker.cells.detected(Direction::Inbound, detected(&first));
     match first {
-        First::Mesh => Box::pin(mesh(worker, &port, conn, peer.ip())).await,
+        First::Mesh => Box::pin(mesh(worker, &port, conn, peer.ip(), app)).await,
         First::Silent => {}
         First::Failed(error) => {
             count(worker, &error);
@@ -73,8 +73,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr)
     }
 }
 
-/// A connection with the mesh's TLS: handshake, identity, permit.
-async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr) {
+/// A connection with the mesh's TLS: handshake, identity, permit. Where it began late, the application is dialled already: that
+/// connection is used or closed, since a server with few threads gives one to each connection and waits for its first byte.
+async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr, app: Option<Conn>) {
     let (conn, identity, alpn) = match terminate(worker, conn).await {
         Ok(terminated) => terminated,
         Err(error) => {
@@ -93,9 +94,12 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr)
         Err(refusal) => return deny_bytes(worker, port, &peer, conn, refusal),
     };
     match alpn {
-        Alpn::Http => http::serve(worker, permit, conn, None).await,
-        Alpn::Http2 => Box::pin(h2::serve(worker, permit, conn)).await,
-        Alpn::Raw => tcp::forward(worker, permit, conn, None).await,
+        Alpn::Http => http::serve(worker, permit, conn, app).await,
+        Alpn::Http2 => {
+            drop(app);
+            Box::pin(h2::serve(worker, permit, conn)).await;
+        }
+        Alpn::Raw => tcp::forward(worker, permit, conn, app).await,
     }
 }
 
@@ -106,7 +110,10 @@ async fn bare(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr,
     let http2 = may && matches!(first, First::Http2);
     match admit(worker, port, address, http1 || http2) {
         Ok(permit) if http1 => http::serve(worker, permit, conn, app).await,
-        Ok(permit) if http2 => Box::pin(h2::serve(worker, permit, conn)).await,
+        Ok(permit) if http2 => {
+            drop(app);
+            Box::pin(h2::serve(worker, permit, conn)).await;
+        }
         Ok(permit) if port.is_http_only() => deny_bytes(worker, port, permit.peer(), conn, Refusal::RawOnHttp),
         Ok(permit) => Box::pin(tcp::forward(worker, permit, conn, app)).await,
         Err((peer, refusal)) if matches!(first, First::Http1) => {

@@ -9,7 +9,7 @@
 //! export.rs     spans -> collector, through a bounded queue, in batches; transport.rs: gRPC, HTTP
 //! ```
 //!
-//! Whoever carries a request asks [`Observer::request`] at its beginning, fills in what it learns, and gives the record back
+//! Whoever carries a request asks `Observer::request` at its beginning, fills in what it learns, and gives the record back
 //! at its end. Off, that is one branch and no allocation. Must never make a request wait, and never change one.
 
 mod args;

@@ -9,6 +9,7 @@ mod endings;
 mod http;
 mod http2;
 mod identity;
+mod late;
 mod observe;
 mod opaque;
 mod own_headers;

@@ -1,0 +1,50 @@
+//! A meshed peer whose ClientHello comes late: the application is dialled meanwhile, as it might have been the one to speak.
+
+use super::*;
+
+/// An application with one thread: it gives itself to a connection until its end, and waits for what that has to say.
+async fn one_at_a_time() -> (SocketAddr, Rc<Cell<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let (accepted, count) = counter();
+    tokio::task::spawn_local(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.expect("accept");
+            accepted.set(accepted.get() + 1);
+            let mut peer = Client { tcp, left: Vec::new() };
+            while peer.message().await.is_some() {
+                peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            }
+        }
+    });
+    (address, count)
+}
+
+/// A way to `server` that lets nothing pass before its application has been dialled `dialled` times.
+async fn slow_way(server: SocketAddr, dialled: Rc<Cell<usize>>) -> SocketAddr {
+    app(move |mut peer| {
+        let dialled = Rc::clone(&dialled);
+        async move {
+            let mut onward = TcpStream::connect(server).await.expect("inbound listener");
+            while dialled.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+            // an end without TLS' goodbye is an error of the one that is gone
+            let _ = tokio::io::copy_bidirectional(&mut peer.tcp, &mut onward).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_connection_that_was_opened_meanwhile_serves_the_request() {
+    let mesh = Mesh::new();
+    let (app, accepted) = one_at_a_time().await;
+    let server = mesh.server("catalogue", app);
+    let way = slow_way(server.proxy.address, Rc::clone(&accepted)).await;
+    let identity = server.proxy.identity.as_str().into();
+    mesh.service(Protocol::Http1, vec![endpoint(way, Transport::MutualTls { identity })]);
+    let response = mesh.connect().await.get().await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    assert_eq!(accepted.get(), 1, "no connection keeps the application waiting");
+}
