@@ -36,7 +36,7 @@ get -X POST -d 'a=1&b=2' "$http1/upload"
 get -T sent.txt "$http1/upload"
 get -H 'Transfer-Encoding: chunked' -T sent.txt "$http1/upload"
 # more than nginx takes: it says so before the body comes
-get -H 'Expect: 100-continue' -T www/large.bin "$http1/upload"
+get -H 'Expect: 100-continue' --expect100-timeout 20 -T www/large.bin "$http1/upload"
 get -H "X-Long: $(head -c 30000 /dev/zero | tr '\0' x)" "$http1/echo"
 say connections of ten requests
 curl -sS -m 20 -w '%{num_connects} %{http_version} %{http_code}\n' -o /dev/null "$http1/echo?[1-10]"

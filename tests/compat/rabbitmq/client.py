@@ -12,7 +12,7 @@ def connect(**options):
     return pika.BlockingConnection(where)
 
 
-connection = connect(heartbeat=1)
+connection = connect(heartbeat=2)
 channel = connection.channel()
 print(channel.queue_declare("queue").method.message_count)
 
@@ -59,7 +59,7 @@ except pika.exceptions.ChannelClosedByBroker as closed:
     print(closed.reply_code, closed.reply_text)
 
 # silent for longer than two heartbeats: only they keep the connection
-connection.process_data_events(time_limit=3)
+connection.process_data_events(time_limit=5)
 print(connection.is_open, channel.queue_declare("queue", passive=True).method.message_count)
 try:
     connect(credentials=pika.PlainCredentials("guest", "wrong"))

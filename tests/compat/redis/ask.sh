@@ -50,6 +50,7 @@ kill $subscribed
 cat "$heard"
 rm "$heard"
 say closed by the server
-printf 'CLIENT KILL TYPE normal SKIPME no\nPING\n' | cli
+# it says first how many it has closed: those that have just left may be among them
+printf 'CLIENT KILL TYPE normal SKIPME no\nPING\n' | cli | grep -v '^[0-9]*$'
 say redis-py
 PYTHONPATH=$MINIMESH_KIT_PYTHON python3 "$here/client.py" "$address" "$port"
