@@ -12,7 +12,7 @@ use minimesh_tests::world::{ControlPlane, HttpServer, Pod, World};
 
 const SERVICE: Service<'_> =
     Service { name: "echo", address: Ipv4Addr::new(10, 43, 0, 10), port: 80, target_port: 8080, protocol: None };
-/// What issue "1 of 4" asks for; a run under a debugger may set the variable to less.
+/// A run under a debugger may set MINIMESH_TEST_REQUESTS to less.
 const REQUESTS: u64 = 100_000;
 /// Of each sidecar's leaf in the course of the turmoil.
 const RENEWALS: f64 = 5.0;

@@ -12,7 +12,7 @@ use minimesh_tests::world::{ControlPlane, HttpServer, Load, Pod, World};
 
 const SERVICE: Service<'_> =
     Service { name: "echo", address: Ipv4Addr::new(10, 43, 0, 10), port: 80, target_port: 8080, protocol: None };
-/// What issue "2 of 4" names.
+/// A second, as many as a small shop has.
 const PER_SECOND: u64 = 500;
 const REQUESTS: u64 = 5_000;
 /// Many times as long as a request takes, and as two of them are apart.

@@ -98,7 +98,7 @@ struct Plan {
 }
 
 impl LoadPlan {
-    /// Requests in HTTP/1.1 as issue "1 of 4" asks for them.
+    /// Requests in HTTP/1.1, nine of ten small and one in a hundred large.
     pub fn new(target: SocketAddr, requests: u64) -> LoadPlan {
         LoadPlan {
             target,
