@@ -79,7 +79,9 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr,
     let (conn, identity, alpn) = match terminate(worker, conn).await {
         Ok(terminated) => terminated,
         Err(error) => {
-            worker.cells.refused(Refusal::Tls);
+            if error.kind != Kind::ClientClosed {
+                worker.cells.refused(Refusal::Tls);
+            }
             return count(worker, &error);
         }
     };
@@ -153,7 +155,8 @@ async fn terminate(worker: &Worker, conn: Conn) -> Result<(Conn, SpiffeId, Alpn)
             let kind = PeerError::from_rustls(&error).map_or(Kind::Internal, |error| Kind::of_peer(&error));
             return Err(Error::new(kind, Side::Downstream).because(error));
         }
-        Ok(Err(error)) => return Err(Error::new(Kind::TlsHandshakeFailed, Side::Downstream).because(error)),
+        // a proxy leaves so whose silent client turned out to speak HTTP
+        Ok(Err(error)) => return Err(Error::new(Kind::ClientClosed, Side::Downstream).because(error)),
         Err(elapsed) => return Err(Error::new(Kind::TlsHandshakeFailed, Side::Downstream).because(elapsed)),
     };
     let judged = worker.credentials()?.check_client(tls.peer_certificates(), SystemTime::now());

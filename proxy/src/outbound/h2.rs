@@ -9,20 +9,20 @@ use minimesh_balance::Outcome;
 use minimesh_identity::Alpn;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::again::{Again, Lost};
 use super::backend::Tried;
 use super::choose::{Choice, Decision, Load, choose};
 use super::endpoint::Endpoint;
 use super::target::{Plan, Target};
-use super::tcp::reason;
 use super::{count, mirror};
-use crate::error::{Error, Kind, Retry, Side};
+use crate::error::{Error, Kind, Side};
 use crate::http::Retries;
 use crate::http::h1::Conn;
 use crate::http::h2::{
     Dialling, Downstream, Failed, Fields, Forwarded, Incoming, Keep, Link, Outgoing, Parting, Passage, Reply, Slot,
     accept, answer, check, drive, forward, tell, view, wire,
 };
-use crate::metrics::{Classification, CloseReason, EdgeCells, MirrorResult, RetryReason};
+use crate::metrics::{Classification, CloseReason, EdgeCells, MirrorResult};
 use crate::observe::{Record, Route, Wire};
 use crate::worker::Worker;
 
@@ -128,17 +128,14 @@ impl Client {
                 Ok(true) => break Ok(()),
                 // the answer was thrown away
                 Ok(false) => {}
-                Err(failed) => {
-                    let in_time = choice.deadline().is_none_or(|deadline| Instant::now() < deadline);
-                    let open = failed.repeatable && failed.answered.is_none() && in_time;
-                    if open && goes_elsewhere(worker, &failed, &choice, &endpoint, &mut tried) {
+                Err(failed) => match choice.again(worker, &endpoint, &lost(&failed), retries.as_deref(), &mut tried) {
+                    Again::AtOnce => {
                         self.note_retry();
                         continue;
                     }
-                    if !open || !retries.as_ref().is_some_and(|retries| retries.repeats(&failed.error)) {
-                        break Err(failed);
-                    }
-                }
+                    Again::AfterPause => {}
+                    Again::Never => break Err(failed),
+                },
             }
             tried.avoid(endpoint.address);
             self.note_retry();
@@ -278,23 +275,9 @@ impl Client {
     }
 }
 
-/// Whether a request that was provably not delivered is to be tried on another endpoint; then that is noted.
-fn goes_elsewhere(
-    worker: &Worker,
-    failed: &Failed,
-    choice: &Choice<'_>,
-    endpoint: &Endpoint,
-    tried: &mut Tried,
-) -> bool {
-    // After a GOAWAY the endpoint itself may be well: only the connection is gone.
-    let connection = failed.undelivered == Some(RetryReason::GoAway);
-    let exclude = (!connection).then_some(endpoint.address);
-    let elsewhere = connection || choice.backend.has_other(worker, endpoint);
-    if failed.error.retry != Retry::OtherEndpoint || !elsewhere || !tried.again(exclude) {
-        return false;
-    }
-    worker.cells.retry(failed.undelivered.unwrap_or_else(|| reason(&failed.error)));
-    true
+fn lost(failed: &Failed) -> Lost<'_> {
+    let repeatable = failed.repeatable && failed.answered.is_none();
+    Lost { error: &failed.error, repeatable, proof: failed.undelivered }
 }
 
 /// A place on a link to the endpoint. A wait is counted apart from the time that the proxy takes itself.

@@ -13,12 +13,13 @@ use minimesh_route::RequestView;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::again::{Again, Lost};
 use super::backend::Tried;
 use super::choose::{Choice, Decision, Load, LocalAnswer, choose};
 use super::endpoint::{Endpoint, Upstream};
 use super::target::{Plan, Target};
 use super::{count, mirror, tcp};
-use crate::error::{Answer, Error, Kind, Retry, Side, render};
+use crate::error::{Answer, Error, Kind, Side, render};
 use crate::http::h1::{
     Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead, parse_request, rewrite_head, write_head,
 };
@@ -162,17 +163,14 @@ impl Client<'_> {
                 Ok(Some(after)) => break Ok(Ran::Over(after)),
                 // the answer was thrown away
                 Ok(None) => {}
-                Err(failed) => {
-                    let in_time = choice.deadline().is_none_or(|deadline| Instant::now() < deadline);
-                    let open = failed.repeatable && failed.answered.is_none() && in_time;
-                    if open && goes_elsewhere(worker, &failed, &choice, &endpoint, &mut tried) {
+                Err(failed) => match choice.again(worker, &endpoint, &lost(&failed), retries.as_deref(), &mut tried) {
+                    Again::AtOnce => {
                         self.note_retry();
                         continue;
                     }
-                    if !open || !retries.as_ref().is_some_and(|retries| retries.repeats(&failed.error)) {
-                        break Err(failed);
-                    }
-                }
+                    Again::AfterPause => {}
+                    Again::Never => break Err(failed),
+                },
             }
             tried.avoid(endpoint.address);
             self.note_retry();
@@ -392,23 +390,13 @@ fn view<'a>(head: &RequestHead, bytes: &'a [u8], lines: &'a Lines<'a>) -> Reques
     RequestView { method: head.method_name(bytes), path, query, headers: lines }
 }
 
-/// Whether a request that was provably not delivered is to be tried on another endpoint; then that is noted.
-fn goes_elsewhere(
-    worker: &Worker,
-    failed: &Failed,
-    choice: &Choice<'_>,
-    endpoint: &Endpoint,
-    tried: &mut Tried,
-) -> bool {
-    // After close_notify the endpoint itself may be well: only the connection is gone.
+fn lost(failed: &Failed) -> Lost<'_> {
     let unread = failed.error.kind == Kind::NotDelivered;
-    let exclude = (!unread).then_some(endpoint.address);
-    let elsewhere = unread || choice.backend.has_other(worker, endpoint);
-    if failed.error.retry != Retry::OtherEndpoint || !elsewhere || !tried.again(exclude) {
-        return false;
+    Lost {
+        error: &failed.error,
+        repeatable: failed.repeatable && failed.answered.is_none(),
+        proof: unread.then_some(RetryReason::CloseNotify),
     }
-    worker.cells.retry(if unread { RetryReason::CloseNotify } else { tcp::reason(&failed.error) });
-    true
 }
 
 /// Waits before another attempt that the route asks for, within the request's time.

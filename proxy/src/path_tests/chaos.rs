@@ -1,20 +1,17 @@
 //! Many requests while endpoints come and go, leave politely, and certificates renew: none lost, none twice, none altered.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-
+use super::churn::{Log, assert_each_once, churn, note};
 use super::*;
 
 /// Echoes, and notes every request's id.
-async fn noting(log: &Rc<RefCell<HashMap<String, usize>>>) -> SocketAddr {
+async fn noting(log: &Log) -> SocketAddr {
     let log = Rc::clone(log);
     app(move |mut peer| {
         let log = Rc::clone(&log);
         async move {
             while let Some(message) = peer.message().await {
                 let line = String::from_utf8_lossy(&message[..message.len().min(60)]).into_owned();
-                let id = line.split(' ').nth(1).expect("a path").to_owned();
-                *log.borrow_mut().entry(id).or_default() += 1;
+                note(&log, line.split(' ').nth(1).expect("a path"));
                 let body = message.windows(4).position(|four| four == b"\r\n\r\n").expect("head") + 4;
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", message.len() - body);
                 peer.send(&[head.as_bytes(), &message[body..]].concat()).await;
@@ -69,45 +66,14 @@ async fn nothing_is_lost_while_everything_changes() {
     const CLIENTS: usize = 6;
     const REQUESTS: usize = 250;
     let mesh = Rc::new(Mesh::new());
-    let log = Rc::default();
-    let mut servers = Vec::new();
-    for _ in 0..3 {
-        servers.push(mesh.server("catalogue", noting(&log).await));
-    }
-    mesh.service(Protocol::Detect, servers.iter().map(Server::endpoint).collect());
+    let log = Log::default();
+    let seen = Rc::clone(&log);
+    let changing = churn(&mesh, Duration::from_millis(15), async move || noting(&seen).await).await;
     let address = mesh.client.address;
     let clients: Vec<_> = (0..CLIENTS).map(|n| tokio::task::spawn_local(client(address, n, REQUESTS))).collect();
-    let changing = {
-        let (mesh, log) = (Rc::clone(&mesh), Rc::clone(&log));
-        tokio::task::spawn_local(async move {
-            for round in 0usize.. {
-                tokio::time::sleep(Duration::from_millis(15)).await;
-                mesh.certify(&mesh.client);
-                servers.iter().for_each(|server| mesh.certify(&server.proxy));
-                // the oldest is marked for deletion, leaves the list, drains; a new one has come before
-                servers.push(mesh.server("catalogue", noting(&log).await));
-                let mut old = servers.remove(0);
-                old.proxy.leaving();
-                mesh.endpoints(servers.iter().map(Server::endpoint).collect());
-                let drain = old.proxy.drain.take().expect("once");
-                tokio::task::spawn_local(async move {
-                    drain.drain(Duration::from_secs(20)).await;
-                    drop(old);
-                });
-                // one that is listed and not there
-                if round % 2 == 0 {
-                    let gone = unmeshed(nobody().await);
-                    mesh.endpoints(servers.iter().map(Server::endpoint).chain([gone]).collect());
-                }
-            }
-        })
-    };
     for client in clients {
         client.await.expect("no request failed");
     }
     changing.abort();
-    let log = log.borrow();
-    assert_eq!(log.len(), CLIENTS * REQUESTS);
-    let twice: Vec<_> = log.iter().filter(|(_, count)| **count != 1).collect();
-    assert!(twice.is_empty(), "{twice:?}");
+    assert_each_once(&log, CLIENTS * REQUESTS);
 }

@@ -4,6 +4,7 @@
 //! destinations are injected (`Origin::Fixed`); everything else is what runs in production.
 
 mod chaos;
+mod churn;
 mod edges;
 mod endings;
 mod http;

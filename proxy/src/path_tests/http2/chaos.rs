@@ -1,15 +1,13 @@
 //! Many requests while endpoints come and go, leave politely, and certificates renew: none lost, none twice, none altered.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-
 use super::*;
+use crate::path_tests::churn::{Log, assert_each_once, churn, note};
 
 /// Mirrors, and notes every request's path.
-async fn noting(log: &Rc<RefCell<HashMap<String, usize>>>) -> SocketAddr {
+async fn noting(log: &Log) -> SocketAddr {
     let log = Rc::clone(log);
     serve(move |request, respond| {
-        *log.borrow_mut().entry(request.uri().path().to_owned()).or_default() += 1;
+        note(&log, request.uri().path());
         async move { reflect(request, respond).await.unwrap_or(()) }
     })
     .await
@@ -43,48 +41,17 @@ async fn nothing_is_lost_while_everything_changes() {
     const CLIENTS: usize = 12;
     const REQUESTS: usize = 120;
     let mesh = Rc::new(Mesh::new());
-    let log = Rc::default();
-    let mut servers = Vec::new();
-    for _ in 0..3 {
-        servers.push(mesh.server("catalogue", noting(&log).await));
-    }
-    mesh.service(Protocol::Detect, servers.iter().map(Server::endpoint).collect());
+    let log = Log::default();
+    let seen = Rc::clone(&log);
+    let changing = churn(&mesh, Duration::from_millis(40), async move || noting(&seen).await).await;
     let mut clients = Vec::new();
     let callers = [Caller::new(mesh.client.address).await, Caller::new(mesh.client.address).await];
     for n in 0..CLIENTS {
         clients.push(tokio::task::spawn_local(client(callers[n % 2].another(), n, REQUESTS)));
     }
-    let changing = {
-        let (mesh, log) = (Rc::clone(&mesh), Rc::clone(&log));
-        tokio::task::spawn_local(async move {
-            for round in 0usize.. {
-                tokio::time::sleep(Duration::from_millis(40)).await;
-                mesh.certify(&mesh.client);
-                servers.iter().for_each(|server| mesh.certify(&server.proxy));
-                // the oldest is marked for deletion, leaves the list, drains; a new one has come before
-                servers.push(mesh.server("catalogue", noting(&log).await));
-                let mut old = servers.remove(0);
-                old.proxy.leaving();
-                mesh.endpoints(servers.iter().map(Server::endpoint).collect());
-                let drain = old.proxy.drain.take().expect("once");
-                tokio::task::spawn_local(async move {
-                    drain.drain(Duration::from_secs(20)).await;
-                    drop(old);
-                });
-                // one that is listed and not there
-                if round % 2 == 0 {
-                    let gone = unmeshed(nobody().await);
-                    mesh.endpoints(servers.iter().map(Server::endpoint).chain([gone]).collect());
-                }
-            }
-        })
-    };
     for client in clients {
         client.await.expect("no request failed");
     }
     changing.abort();
-    let log = log.borrow();
-    assert_eq!(log.len(), CLIENTS * REQUESTS);
-    let twice: Vec<_> = log.iter().filter(|(_, count)| **count != 1).collect();
-    assert!(twice.is_empty(), "{twice:?}");
+    assert_each_once(&log, CLIENTS * REQUESTS);
 }
