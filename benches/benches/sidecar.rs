@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use minimesh_tests::apps::Request;
+use minimesh_tests::apps::{Exchange, Request};
 use minimesh_tests::wait;
 use minimesh_tests::world::manifests::Service;
 use minimesh_tests::world::{ControlPlane, Pod, World};
@@ -57,8 +57,10 @@ fn first_byte() -> Result<(), Failure> {
     let direct_address = direct_server.port(PORT).to_string();
     // One connection beforehand each, so that neither side pays for ARP or for pages of a fresh program.
     measure(&direct_caller, 1, &[&direct_address])?;
-    let warm = service(&world, FIRST, &server, PORT, None).to_string();
-    measure(&caller, 1, &[&warm])?;
+    let warm = service(&world, FIRST, &server, PORT, None);
+    // Written last: when it is known, so are the others.
+    let greeting = Exchange { address: warm, wait_for_greeting: true, idle_millis: 0, send: 0, lines_first: 0 };
+    wait::eventually("the Services are known", || (!caller.exchange(&greeting).greeting.is_empty()).then_some(()));
     let first = measure(&caller, 1, &targets.iter().map(String::as_str).collect::<Vec<_>>())?;
     let (mut direct, mut known) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
