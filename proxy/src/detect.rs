@@ -3,12 +3,14 @@
 //! Decides at the first byte that settles it: Redis, AMQP, Postgres and SSH are known to be opaque before their first line
 //! ends, and nobody waits for a time-out.
 
+use std::cell::RefCell;
+
 use minimesh_identity::Alpn;
 
 /// What the first bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sniffed {
-    /// A first line of HTTP/1.0 or HTTP/1.1.
+    /// A first line of HTTP/1.0 or HTTP/1.1, or one that only means to be: HTTP/1's to refuse.
     Http1,
     /// The HTTP/2 preface.
     Http2,
@@ -33,8 +35,11 @@ pub(crate) enum Hello {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Longer than any registered method; WebDAV's longest has 16.
-const MAX_METHOD: usize = 40;
+/// Beyond what any server takes for a method; WebDAV's longest has 16.
+const MAX_METHOD: usize = 1024;
+
+/// Read on of a first word, at most: longer than any server takes a first line for.
+const MAX_WORD: usize = 64 * 1024;
 
 /// A ClientHello with hybrid keys, a large session ticket and padding stays well below.
 const MAX_HELLO: usize = 16 * 1024;
@@ -53,11 +58,8 @@ pub(crate) fn sniff(bytes: &[u8]) -> Sniffed {
     if bytes.starts_with(PREFACE) {
         return Sniffed::Http2;
     }
-    match first_line(bytes) {
-        // "PRI * HTTP/2.0" is no line of HTTP/1: still on the way to the preface
-        Sniffed::Opaque if PREFACE.starts_with(bytes) => Sniffed::More,
-        sniffed => sniffed,
-    }
+    // "PRI * HTTP/2.0" is no line of HTTP/1: still on the way to the preface
+    if PREFACE.starts_with(bytes) { Sniffed::More } else { first_line(bytes) }
 }
 
 /// Record type 22, version 3.x, a length, handshake type 1.
@@ -70,32 +72,81 @@ fn client_hello_frame(bytes: &[u8]) -> Sniffed {
     if bytes.len() < 6 { Sniffed::More } else { Sniffed::Tls }
 }
 
-/// `method SP target SP HTTP/1.x CR`.
+/// `method SP target SP HTTP/`, and everything that some server might take for it: empty lines before it, other or more space,
+/// another version or case. Such a line is no way round what is said of HTTP (identity headers, for one): it is HTTP/1's to
+/// refuse. That its third word begins with `HTTP/` tells it from Redis, memcached, NATS and RTSP.
 fn first_line(bytes: &[u8]) -> Sniffed {
-    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    let method = bytes.iter().position(|byte| !token(byte)).unwrap_or(bytes.len());
-    if method > MAX_METHOD || method == 0 {
+    let line = &bytes[run(bytes, |byte| b"\r\n \t".contains(&byte))..];
+    let method = run(line, |byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    if method > MAX_METHOD {
         return Sniffed::Opaque;
     }
-    let Some(target) = after_space(&bytes[method..]) else { return until(bytes.len() == method) };
-    let length = target.iter().position(|byte| *byte <= b' ' || *byte == 0x7f).unwrap_or(target.len());
-    if length == 0 && !target.is_empty() {
-        return Sniffed::Opaque;
+    let mut rest = line;
+    let visible = |byte: u8| byte > b' ' && byte != 0x7f;
+    for word in [method, usize::MAX] {
+        let word = word.min(run(rest, visible));
+        let space = run(&rest[word..], is_space);
+        match rest.len() {
+            length if length == word => return Sniffed::More,
+            _ if word == 0 || space == 0 => return Sniffed::Opaque,
+            _ => rest = &rest[word + space..],
+        }
     }
-    let Some(version) = after_space(&target[length..]) else { return until(target.len() == length) };
-    let expected: [&[u8]; 9] = [b"H", b"T", b"T", b"P", b"/", b"1", b".", b"01", b"\r\n"];
-    if version.iter().zip(expected).any(|(byte, expected)| !expected.contains(byte)) {
-        return Sniffed::Opaque;
+    match rest.iter().zip(b"HTTP/").all(|(byte, expected)| byte.eq_ignore_ascii_case(expected)) {
+        false => Sniffed::Opaque,
+        true if rest.len() < 5 => Sniffed::More,
+        true => Sniffed::Http1,
     }
-    if version.len() < 9 { Sniffed::More } else { Sniffed::Http1 }
 }
 
-fn after_space(bytes: &[u8]) -> Option<&[u8]> {
-    bytes.strip_prefix(b" ")
+/// What half a word is taken for when nothing has followed for a while: a method and the beginning of a path are HTTP, whose
+/// patience is its own.
+pub(crate) fn lean(bytes: &[u8]) -> Sniffed {
+    let method = run(bytes, |byte| byte.is_ascii_uppercase());
+    let path = [&b" /"[..], b" http://", b" https://"].iter().any(|path| bytes[method..].starts_with(path));
+    if method > 0 && path && sniff(bytes) == Sniffed::More { Sniffed::Http1 } else { Sniffed::Opaque }
 }
 
-fn until(exhausted: bool) -> Sniffed {
-    if exhausted { Sniffed::More } else { Sniffed::Opaque }
+/// The first word of a connection that is carried as bytes because its end did not come in time. It is read on: who cuts a
+/// request in two with a pause has not found a way round what is said of HTTP.
+pub(crate) struct Undecided(RefCell<Option<Vec<u8>>>);
+
+impl Undecided {
+    /// Of a connection that was sniffed, and of which these bytes have come.
+    pub(crate) fn of(bytes: &[u8]) -> Undecided {
+        let open = !bytes.is_empty() && sniff(bytes) == Sniffed::More;
+        Undecided(RefCell::new(open.then(Vec::new)))
+    }
+
+    /// Of one that is bytes whatever it says.
+    pub(crate) fn never() -> Undecided {
+        Undecided(RefCell::new(None))
+    }
+
+    /// Whether the next bytes may pass: not if they make it HTTP.
+    pub(crate) fn passes(&self, bytes: &[u8]) -> bool {
+        let mut word = self.0.borrow_mut();
+        let Some(so_far) = &mut *word else { return true };
+        so_far.extend_from_slice(&bytes[..bytes.len().min(MAX_WORD)]);
+        match sniff(so_far) {
+            Sniffed::Http1 | Sniffed::Http2 => false,
+            Sniffed::More if so_far.len() < MAX_WORD => true,
+            Sniffed::More | Sniffed::Opaque | Sniffed::Tls => {
+                *word = None;
+                true
+            }
+        }
+    }
+}
+
+/// What splits a line into words for one server or another.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | 0x1c..=0x1f)
+}
+
+/// How many bytes at the front are of a kind.
+fn run(bytes: &[u8], is: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|byte| !is(*byte)).unwrap_or(bytes.len())
 }
 
 /// Whether a ClientHello is the mesh's: if and only if it offers an ALPN `minimesh-*/1`.
@@ -222,23 +273,29 @@ mod tests {
         for (bytes, expected) in [
             (b"GET / HTTP/1.1\r".as_slice(), Http1),
             (b"GET / HTTP/1.0\n", Http1),
-            (b"GET / HTTP/1.1", More),
+            (b"GET / HTTP", More),
             (b"PROPFIND /x HTTP/1.1\r\n", Http1),
             (b"GET /", More),
+            (b"GET /\r\n", Opaque),
             (b"GET / FTP", Opaque),
-            (b"GET / HTTP/1.2", Opaque),
-            (b"GET  ", Opaque),
             (PREFACE, Http2),
             (&PREFACE[..15], More),
             (&PREFACE[..23], More),
             (b"PRI * HTTP/1.1\r\n", Http1),
-            (b"PRI * HTTP/3", Opaque),
+            (b"PRI * HTTP/3", Http1),
             (b"*1\r", Opaque),
             (b"PING\r", Opaque),
             (b"AMQP\0", Opaque),
             (b"\0\0\0\x08\x04\xd2\x16\x2f", Opaque),
             (b"SSH-2.0-x\r", Opaque),
             (b"set k 0", Opaque),
+            (b"get a h\r", Opaque),
+            (b"SET key http\r", Opaque),
+            (b"CONNECT {\"verbose\":false}\r\n", Opaque),
+            (b"OPTIONS rtsp://a RTSP/1.0\r\n", Opaque),
+            (b"\x30\x0c\x02\x01\x01", Opaque),
+            (b"[{\"a\": 1}", Opaque),
+            (b"10.0.0.1 - - \"GET / HTTP/1.1\" 200\n", Opaque),
             (b"\x16\x03\x01\x02\x00\x01", Tls),
             (b"\x16\x03", More),
             (b"\x16\x03\x01\x02\x00\x02", Opaque),
@@ -247,6 +304,59 @@ mod tests {
         ] {
             assert_eq!(sniff(bytes), expected, "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn what_means_to_be_http_is_http_s_to_refuse() {
+        for line in [
+            "GET  / HTTP/1.1",
+            "GET /  HTTP/1.1",
+            "GET\t/ HTTP/1.1",
+            "GET\x0b/\x0cHTTP/1.1",
+            "GET / HTTP/1.2",
+            "GET / HTTP/0.9",
+            "GET / HTTP/2.0",
+            "GET / http/1.1",
+            "GET / HTTP/11",
+            "\r\nGET / HTTP/1.1",
+            "\n\n GET / HTTP/1.1",
+            "get /\u{fc} HTTP/1.1",
+            "A-METHOD-OF-WHICH-NOBODY-HAS-EVER-HEARD-ANYTHING / HTTP/1.1",
+        ] {
+            assert_eq!(sniff(line.as_bytes()), Sniffed::Http1, "{line:?}");
+            let word = line.find("TP/").or(line.find("tp/")).expect("HTTP/");
+            for end in 0..word {
+                assert_eq!(sniff(&line.as_bytes()[..end]), Sniffed::More, "{line:?} {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_request_line_is_http_and_half_a_word_is_not_yet() {
+        for (bytes, expected) in [
+            ("GET /a", Sniffed::Http1),
+            ("GET / HT", Sniffed::Http1),
+            ("GET http://a", Sniffed::Http1),
+            ("GE", Sniffed::Opaque),
+            ("ruok", Sniffed::Opaque),
+            ("get key", Sniffed::Opaque),
+        ] {
+            assert_eq!(lean(bytes.as_bytes()), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_request_cut_in_two_does_not_pass_and_other_bytes_do() {
+        let passes = |parts: &[&str]| {
+            let undecided = Undecided::of(parts[0].as_bytes());
+            parts.iter().all(|part| undecided.passes(part.as_bytes()))
+        };
+        assert!(!passes(&["GE", "T / HT", "TP/1.1\r\n"]));
+        assert!(!passes(&["\r\n", "GET  / HTTP/1.1\r\n"]));
+        assert!(!passes(&["PRI *", " HTTP/2.0\r\n\r\nSM\r\n\r\n"]));
+        assert!(passes(&["ruok", "\r\n", "GET / HTTP/1.1"]));
+        assert!(passes(&["HELO a\r\n", "GET / HTTP/1.1\r\n"]), "it was decided");
+        assert!(Undecided::never().passes(b"GET / HTTP/1.1\r\n"));
     }
 
     fn hello(protocols: &[&[u8]], record: usize) -> Vec<u8> {
@@ -324,12 +434,11 @@ mod tests {
         fn every_http_request_is_known(
             method in "[A-Z]{1,12}", target in "/[!-~]{0,30}", version in "1\\.[01]", rest in proptest::collection::vec(any::<u8>(), 0..9)
         ) {
-            let line = format!("{method} {target} HTTP/{version}");
-            let mut bytes = line.into_bytes();
+            let mut bytes = format!("{method} {target} HTTP").into_bytes();
             for end in 0..=bytes.len() {
                 prop_assert_eq!(sniff(&bytes[..end]), Sniffed::More);
             }
-            bytes.extend(b"\r\n");
+            bytes.extend(format!("/{version}\r\n").bytes());
             bytes.extend(rest);
             prop_assert_eq!(sniff(&bytes), Sniffed::Http1);
         }

@@ -96,6 +96,8 @@ kinds! {
     NotHttp "not_http" 400 "Bad Request" 13 INFO Never;
     /// The port's policy does not let this client in.
     PolicyDenied "policy_denied" 403 "Forbidden" 7 INFO Never;
+    /// An HTTP/2 connection that broke the protocol, or flooded us with frames that cost its sender little; ended by GOAWAY.
+    ProtocolViolation "protocol_violation" 400 "Bad Request" 13 INFO Never;
     /// The route's deadline passed.
     RequestTimeout "request_timeout" 504 "Gateway Timeout" 4 DEBUG Never;
     /// See `PeerError`, as all that follow with this prefix.

@@ -3,8 +3,12 @@
 //! They are removed from what clients without certificate and applications send, in every version of HTTP, and a trailer of
 //! such a name is refused. `_` is no way around it: CGI and its heirs give `X_Name` and `X-Name` to a program as one variable.
 
-/// All of them; the first stands for every name that begins with it.
-const NAMES: [&[u8]; 3] = [PREFIX, b"l5d-client-id", b"x-forwarded-client-cert"];
+/// All of them, of which the first stands for every name that begins with it; then those that say how long a message is and
+/// whose.
+const NAMES: [&[u8]; 6] =
+    [PREFIX, b"l5d-client-id", b"x-forwarded-client-cert", b"content-length", b"host", b"transfer-encoding"];
+
+const OWN: usize = 3;
 
 const PREFIX: &[u8] = b"minimesh-";
 
@@ -44,15 +48,20 @@ impl NameReader {
         self.length = self.length.saturating_add(1);
     }
 
-    /// Whether the name that ended here is one of the mesh's own. What follows is read as no name until the next `begin`.
-    pub(crate) fn is_own(&mut self) -> bool {
-        let length = usize::from(self.length);
-        let candidates = std::mem::take(&mut self.candidates);
-        let is = |bit: usize, name: &[u8]| {
-            let whole = if bit == 0 { length > name.len() } else { length == name.len() };
-            candidates & (1 << bit) != 0 && whole
-        };
-        NAMES.iter().enumerate().any(|(bit, name)| is(bit, name))
+    /// Whether the name that ended here is one of the mesh's own.
+    pub(crate) fn is_own(&self) -> bool {
+        (0..OWN).any(|bit| self.is(bit))
+    }
+
+    /// Whether it says how long a message is, or whose.
+    pub(crate) fn is_framing(&self) -> bool {
+        (OWN..NAMES.len()).any(|bit| self.is(bit))
+    }
+
+    fn is(&self, bit: usize) -> bool {
+        let (length, name) = (usize::from(self.length), NAMES[bit]);
+        let whole = if bit == 0 { length > name.len() } else { length == name.len() };
+        self.candidates & (1 << bit) != 0 && whole
     }
 }
 
@@ -78,6 +87,21 @@ mod tests {
             ["", "minimesh-", "minimesh", "mini-mesh-x", "l5d-client-idx", "l5d-client-i", "x-forwarded-for", "host"]
         {
             assert!(!is_own(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn names_of_framing_in_every_spelling() {
+        let is_framing = |name: &str| {
+            let mut reader = NameReader::begin();
+            name.bytes().for_each(|byte| reader.take(byte));
+            reader.is_framing()
+        };
+        for name in ["Content-Length", "content_length", "HOST", "Transfer-Encoding"] {
+            assert!(is_framing(name), "{name}");
+        }
+        for name in ["content-lengt", "hosts", "x-host", "minimesh-error", "etag", ""] {
+            assert!(!is_framing(name), "{name}");
         }
     }
 }

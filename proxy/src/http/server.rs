@@ -36,13 +36,13 @@ pub(crate) async fn next_request(
     alarm: &mut Alarm,
     end_idle: impl Fn() -> bool,
 ) -> Next {
-    let mut begun = false;
+    let (mut begun, mut look) = (false, true);
     loop {
         // an empty line before a request is left over from an old client's POST (RFC 9112 section 2.2)
         while conn.buffer.bytes().starts_with(b"\r\n") {
             conn.buffer.consume(2);
         }
-        if !conn.buffer.is_empty() {
+        if look && !conn.buffer.is_empty() {
             match parse_request(conn.buffer.bytes(), limit) {
                 Ok(Some(head)) => return Next::Request(head),
                 Ok(None) if !begun => {
@@ -60,10 +60,15 @@ pub(crate) async fn next_request(
             Poll::Pending if begun && alarm.poll_passed(cx) => Poll::Ready(Err(Next::Slow)),
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(Next::End)),
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
         });
-        if let Err(next) = filled.await {
-            return next;
+        match filled.await {
+            // a head that comes byte by byte is not read from its start for each of them, but for each of its lines
+            Ok(count) => {
+                let bytes = conn.buffer.bytes();
+                look = !begun || bytes.len() >= limit || bytes[bytes.len() - count..].contains(&b'\n');
+            }
+            Err(next) => return next,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
 use super::port::Port;
-use crate::detect::{Hello, Sniffed, client_hello, sniff};
+use crate::detect::{Hello, Sniffed, client_hello, lean, sniff};
 use crate::error::Error;
 use crate::http::h1::Conn;
 use crate::io::USUAL;
@@ -120,7 +120,11 @@ fn poll_first<'a>(
 fn poll_undecided(cx: &mut Context<'_>, conn: &Conn, undecided: &mut Option<Pin<Box<Sleep>>>) -> Poll<First> {
     let tls = sniff(conn.buffer.bytes()) == Sniffed::Tls;
     let undecided = undecided.get_or_insert_with(|| Box::pin(sleep(if tls { AUTHENTICATE } else { UNDECIDED })));
-    undecided.as_mut().poll(cx).map(|()| if tls { First::ForeignTls } else { First::Other })
+    undecided.as_mut().poll(cx).map(|()| match lean(conn.buffer.bytes()) {
+        _ if tls => First::ForeignTls,
+        Sniffed::Http1 => First::Http1,
+        _ => First::Other,
+    })
 }
 
 fn judge(bytes: &[u8], limit: usize) -> Option<First> {
@@ -128,7 +132,10 @@ fn judge(bytes: &[u8], limit: usize) -> Option<First> {
         Sniffed::Http1 => Some(First::Http1),
         Sniffed::Http2 => Some(First::Http2),
         Sniffed::Opaque => Some(First::Other),
-        Sniffed::More if bytes.len() >= limit => Some(First::Other),
+        // a target as long as that is too long a request line
+        Sniffed::More if bytes.len() >= limit => {
+            Some(if lean(bytes) == Sniffed::Http1 { First::Http1 } else { First::Other })
+        }
         Sniffed::More => None,
         Sniffed::Tls => match client_hello(bytes) {
             Hello::Mesh => Some(First::Mesh),

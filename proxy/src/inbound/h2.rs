@@ -96,6 +96,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn) {
     cells.opened();
     let opened = Instant::now();
     let end = accept(worker, end, &session.socket, &parting, |incoming| stream(Rc::clone(&session), incoming)).await;
+    if end == CloseReason::Protocol {
+        count(worker, &Error::new(Kind::ProtocolViolation, Side::Downstream));
+    }
     let end = if session.permit.holds_for_requests(worker) { end } else { CloseReason::Policy };
     cells.closed(end, opened.elapsed());
     session.socket.close();

@@ -16,6 +16,7 @@ use super::authorize::{Admission, Permit};
 use super::peer::Peer;
 use super::port::Port;
 use super::{count, tcp};
+use crate::detect::Undecided;
 use crate::error::{Answer, Error, Kind, Side, render};
 use crate::http::h1::{Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead};
 use crate::http::{Failed, GOODBYE, Next, OWN_LINES, Passage, forward, linger, next_request};
@@ -127,7 +128,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
             After::Reset => return client.conn.stream.reset(),
             After::Tunnel(app) => {
                 let cells = Arc::clone(&client.cells);
-                Box::pin(tcp::tunnel(worker, &permit, &cells, client.conn, app)).await;
+                let never = Undecided::never();
+                Box::pin(tcp::tunnel(worker, &permit, &cells, (client.conn, app), &never)).await;
                 return;
             }
         }

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::detect::Undecided;
 use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
 use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
@@ -101,7 +102,7 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr,
             drop(app);
             Box::pin(h2::serve(worker, permit, conn)).await;
         }
-        Alpn::Raw => tcp::forward(worker, permit, conn, app).await,
+        Alpn::Raw => tcp::forward(worker, permit, conn, app, &Undecided::never()).await,
     }
 }
 
@@ -117,7 +118,11 @@ async fn bare(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr,
             Box::pin(h2::serve(worker, permit, conn)).await;
         }
         Ok(permit) if port.is_http_only() => deny_bytes(worker, port, permit.peer(), conn, Refusal::RawOnHttp),
-        Ok(permit) => Box::pin(tcp::forward(worker, permit, conn, app)).await,
+        Ok(permit) => {
+            let sniffed = port.protocol() == Protocol::Detect;
+            let word = if sniffed { Undecided::of(conn.buffer.bytes()) } else { Undecided::never() };
+            Box::pin(tcp::forward(worker, permit, conn, app, &word)).await;
+        }
         Err((peer, refusal)) if matches!(first, First::Http1) => {
             Box::pin(http::deny(worker, port, &peer, conn, refusal)).await;
         }

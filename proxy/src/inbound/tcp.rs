@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 use super::authorize::Permit;
 use super::count;
+use crate::detect::Undecided;
+use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
 use crate::io::{RelayEnd, Watcher, relay};
 use crate::metrics::{CloseReason, EdgeCells};
@@ -16,7 +18,8 @@ use crate::observe::{Moved, Record, Wire};
 use crate::worker::Worker;
 
 /// Carries an opaque connection to its end. The application is dialled at once: it may be the one that speaks first.
-pub(super) async fn forward(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: Option<Conn>) {
+/// `word`: what the peer has said so far may still become HTTP.
+pub(super) async fn forward(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: Option<Conn>, word: &Undecided) {
     let mut record = observe(worker, &permit, &conn);
     let app = match app {
         Some(app) => app,
@@ -39,7 +42,7 @@ pub(super) async fn forward(worker: &Rc<Worker>, permit: Permit, conn: Conn, app
     if permit.is_audited(worker) {
         cells.audited();
     }
-    let moved = tunnel(worker, &permit, &cells, conn, app).await;
+    let moved = tunnel(worker, &permit, &cells, (conn, app), word).await;
     if let Some(mut record) = record {
         record.closed(&moved);
         worker.observer.finish(record);
@@ -60,12 +63,12 @@ pub(super) async fn tunnel(
     worker: &Rc<Worker>,
     permit: &Permit,
     cells: &Arc<EdgeCells>,
-    down: Conn,
-    up: Conn,
+    (down, up): (Conn, Conn),
+    word: &Undecided,
 ) -> Moved {
     let opened = Instant::now();
     cells.opened();
-    let watcher = Incoming { worker, permit, cells, moved: Moved::default() };
+    let watcher = Incoming { worker, permit, cells, moved: Moved::default(), word };
     let relayed = relay(down.stream, down.buffer, up.stream, up.buffer, &watcher).await;
     let reason = match (relayed.end, &relayed.error) {
         (RelayEnd::Complete, _) => CloseReason::Clean,
@@ -83,9 +86,18 @@ struct Incoming<'a> {
     permit: &'a Permit,
     cells: &'a Arc<EdgeCells>,
     moved: Moved,
+    word: &'a Undecided,
 }
 
 impl Watcher for Incoming<'_> {
+    fn passes(&self, bytes: &[u8]) -> bool {
+        let passes = self.word.passes(bytes);
+        if !passes {
+            count(self.worker, &Error::new(Kind::BadRequest, Side::Downstream).because("a request line in two parts"));
+        }
+        passes
+    }
+
     fn stopped(&self) -> bool {
         self.worker.stopped.get() || !self.permit.holds(self.worker)
     }

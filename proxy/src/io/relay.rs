@@ -33,6 +33,8 @@ pub(crate) struct Relayed {
 struct Pump {
     buffer: Buffer,
     at: usize,
+    /// The bytes in the buffer may pass.
+    asked: bool,
     state: State,
 }
 
@@ -46,6 +48,8 @@ enum State {
 pub(crate) trait Watcher {
     /// Whether to give up now. Called on every wake-up: whoever changes the answer wakes the task.
     fn stopped(&self) -> bool;
+    /// Whether bytes of the client may go to the server; if not, both connections are reset.
+    fn passes(&self, bytes: &[u8]) -> bool;
     /// Bytes that went from the client to the server.
     fn sent(&self, bytes: usize);
     /// Bytes that went from the server to the client.
@@ -66,11 +70,12 @@ pub(crate) async fn relay(
         if watcher.stopped() {
             return Poll::Ready(Ok(RelayEnd::Stopped));
         }
-        let up = up.poll(cx, &mut client, &mut server, &|bytes| watcher.sent(bytes));
+        let passes = &|bytes: &[u8]| watcher.passes(bytes);
+        let up = up.poll(cx, &mut client, &mut server, passes, &|bytes| watcher.sent(bytes));
         if let Poll::Ready(Err(error)) = up {
             return Poll::Ready(Err(error));
         }
-        let down = down.poll(cx, &mut server, &mut client, &|bytes| watcher.received(bytes));
+        let down = down.poll(cx, &mut server, &mut client, &|_| true, &|bytes| watcher.received(bytes));
         match (up, down) {
             (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
             (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(Ok(RelayEnd::Complete)),
@@ -95,7 +100,7 @@ pub(crate) async fn relay(
 
 impl Pump {
     fn new(buffer: Buffer) -> Pump {
-        Pump { buffer, at: 0, state: State::Copying }
+        Pump { buffer, at: 0, asked: false, state: State::Copying }
     }
 
     fn poll(
@@ -103,16 +108,22 @@ impl Pump {
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
+        passes: &dyn Fn(&[u8]) -> bool,
         count: &dyn Fn(usize),
     ) -> Poll<io::Result<()>> {
         loop {
             match self.state {
                 State::Copying => {
                     if !self.buffer.is_empty() {
+                        // once for all that is in the buffer
+                        if !self.asked && !passes(self.buffer.bytes()) {
+                            return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+                        }
+                        self.asked = true;
                         ready!(to.poll_send(cx, self.buffer.bytes(), &mut self.at))?;
                         count(self.buffer.len());
                         self.buffer.clear();
-                        self.at = 0;
+                        (self.at, self.asked) = (0, false);
                     }
                     if ready!(from.poll_fill(cx, &mut self.buffer, BULK))? == 0 {
                         self.state = State::Finishing;

@@ -60,6 +60,8 @@ pub(crate) struct Tls {
     ended: bool,
     /// We sent close_notify.
     finished: bool,
+    /// What came is no TLS.
+    broken: bool,
 }
 
 impl std::fmt::Debug for Tls {
@@ -95,6 +97,7 @@ impl Tls {
             outgoing: Buffer::default(),
             ended: false,
             finished: false,
+            broken: false,
         });
         loop {
             match tls.step() {
@@ -195,7 +198,9 @@ impl Tls {
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.finished {
             self.finished = true;
-            self.queue_close_notify()?;
+            if !self.broken {
+                self.queue_close_notify()?;
+            }
         }
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.tcp).poll_shutdown(cx)
@@ -236,8 +241,21 @@ impl Tls {
         count
     }
 
-    /// One turn of rustls' state machine.
+    /// One turn of rustls' state machine, until it is broken.
     fn step(&mut self) -> Result<Step, rustls::Error> {
+        if self.broken {
+            return Err(rustls::Error::General("the connection is broken".into()));
+        }
+        let step = self.turn();
+        if step.is_err() {
+            self.broken = true;
+            // the alert that it has queued, if any; shown the same bytes once more, it would be offended once more
+            let _ = self.turn();
+        }
+        step
+    }
+
+    fn turn(&mut self) -> Result<Step, rustls::Error> {
         let incoming = self.incoming.bytes_mut();
         let (discard, step) = match &mut self.session {
             Session::Client(session) => {
@@ -272,13 +290,8 @@ impl Tls {
         }
     }
 
-    /// After a failed handshake: the alert that rustls has queued, as far as the socket takes it.
+    /// After a failed handshake: the alert, as far as the socket takes it.
     async fn say_why(&mut self) {
-        for _ in 0..4 {
-            if !matches!(self.step(), Ok(Step::Again)) {
-                break;
-            }
-        }
         poll_fn(|cx| {
             let _ = self.poll_flush(cx);
             Poll::Ready(())

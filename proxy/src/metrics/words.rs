@@ -56,6 +56,8 @@ words! {
         BrokenPipe = "EPIPE",
         /// Policy turned against an open connection.
         Policy = "policy",
+        /// The peer broke HTTP/2, or flooded us with its frames.
+        Protocol = "protocol",
         /// ECONNRESET, ECONNABORTED.
         Reset = "ECONNRESET",
         /// ETIMEDOUT, and idle time-outs of ours.

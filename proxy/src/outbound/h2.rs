@@ -45,7 +45,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Rc<Target>, conn: Conn) 
     let parting = || if worker.closing.get() { Parting::Now } else { Parting::Stay };
     let address = socket.peer().filter(|_| worker.observer.is_on());
     let each = |incoming| stream(Rc::clone(worker), Rc::clone(target), address, incoming);
-    accept(worker, end, &socket, &parting, each).await;
+    if accept(worker, end, &socket, &parting, each).await == CloseReason::Protocol {
+        count(worker, &Error::new(Kind::ProtocolViolation, Side::Downstream));
+    }
 }
 
 /// Answers every request of a connection that goes nowhere.

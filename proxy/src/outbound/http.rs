@@ -19,6 +19,7 @@ use super::choose::{Choice, Decision, Load, LocalAnswer, choose};
 use super::endpoint::{Endpoint, Upstream};
 use super::target::{Plan, Target};
 use super::{count, mirror, tcp};
+use crate::detect::Undecided;
 use crate::error::{Answer, Error, Kind, Side, render};
 use crate::http::h1::{
     Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead, parse_request, rewrite_head, write_head,
@@ -91,7 +92,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
             After::Linger => return Box::pin(linger(client.conn)).await,
             After::Reset => return client.conn.stream.reset(),
             After::Tunnel(upstream) => {
-                Box::pin(tcp::tunnel(worker, client.conn, *upstream)).await;
+                Box::pin(tcp::tunnel(worker, client.conn, *upstream, &Undecided::never())).await;
                 return;
             }
         }

@@ -21,7 +21,7 @@ use minimesh_api::model::{Direction, Protocol};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::detect::Sniffed;
+use crate::detect::{Sniffed, Undecided};
 use crate::error::Error;
 use crate::http::h1::Conn;
 use crate::io::{Buffer, Stream};
@@ -57,16 +57,27 @@ pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream) {
     };
     match sniffing {
         Sniffing::Http1 => http::serve(worker, &target, conn).await,
-        other => Box::pin(serve_other(worker, &target, &plan, conn, other)).await,
+        other => {
+            let word =
+                if protocol == Protocol::Detect { Undecided::of(conn.buffer.bytes()) } else { Undecided::never() };
+            Box::pin(serve_other(worker, &target, &plan, conn, other, word)).await
+        }
     }
 }
 
 /// What is not HTTP/1, whose futures would make every connection's larger.
-async fn serve_other(worker: &Rc<Worker>, target: &Rc<Target>, plan: &Rc<Plan>, conn: Conn, sniffing: Sniffing) {
+async fn serve_other(
+    worker: &Rc<Worker>,
+    target: &Rc<Target>,
+    plan: &Rc<Plan>,
+    conn: Conn,
+    sniffing: Sniffing,
+    word: Undecided,
+) {
     match sniffing {
         Sniffing::Http1 | Sniffing::Silent => {}
         Sniffing::Http2 => Box::pin(h2::serve(worker, target, conn)).await,
-        Sniffing::Opaque(early) => tcp::forward(worker, plan, conn, early).await,
+        Sniffing::Opaque(early) => tcp::forward(worker, plan, conn, early, &word).await,
         Sniffing::Failed(error) => {
             count(worker, &error);
             worker.observer.refused(Direction::Outbound, Wire::Tcp, &conn.stream, error.kind);

@@ -29,7 +29,7 @@ use crate::worker::Worker;
 const SILENCE: Duration = Duration::from_millis(1);
 
 /// A client that says half a word and waits for the server speaks neither HTTP nor TLS as anybody does. Long enough for a lost
-/// segment to be sent again twice; what is typed by hand becomes opaque, and arrives as well.
+/// segment to be sent again twice; a word that is typed by hand becomes opaque, and arrives as well.
 const UNDECIDED: Duration = Duration::from_secs(1);
 
 /// A server that speaks later than this may be answering silence (408), not greeting.
@@ -198,6 +198,8 @@ fn poll_first<'a>(
             Poll::Ready(Err(_)) => return Poll::Ready(First::ClientEnded),
             Poll::Ready(Ok(_)) => match detect::sniff(conn.buffer.bytes()) {
                 Sniffed::More if conn.buffer.len() < worker.head_limit => {}
+                // a target as long as that is too long a request line
+                Sniffed::More => return Poll::Ready(First::Client(detect::lean(conn.buffer.bytes()))),
                 // its name stands in it
                 Sniffed::Tls if detect::client_hello(conn.buffer.bytes()) == Hello::More => {}
                 sniffed => return Poll::Ready(First::Client(sniffed)),
@@ -213,7 +215,7 @@ fn poll_first<'a>(
         }
         let undecided = undecided.get_or_insert_with(|| Box::pin(sleep(UNDECIDED)));
         if undecided.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(First::Client(Sniffed::Opaque));
+            return Poll::Ready(First::Client(detect::lean(conn.buffer.bytes())));
         }
     }
     loop {

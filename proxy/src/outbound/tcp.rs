@@ -12,7 +12,8 @@ use super::backend::Tried;
 use super::count;
 use super::endpoint::{Endpoint, Upstream};
 use super::target::Plan;
-use crate::error::{Error, Kind, Retry};
+use crate::detect::Undecided;
+use crate::error::{Error, Kind, Retry, Side};
 use crate::http::h1::Conn;
 use crate::io::{RelayEnd, Watcher, relay};
 use crate::metrics::{CloseReason, EdgeCells, RetryReason};
@@ -47,8 +48,14 @@ impl Drop for Load {
     }
 }
 
-/// Carries an opaque connection to its end.
-pub(super) async fn forward(worker: &Rc<Worker>, plan: &Rc<Plan>, conn: Conn, early: Option<Carried>) {
+/// Carries an opaque connection to its end; `word`: what it has said so far may still become HTTP.
+pub(super) async fn forward(
+    worker: &Rc<Worker>,
+    plan: &Rc<Plan>,
+    conn: Conn,
+    early: Option<Carried>,
+    word: &Undecided,
+) {
     let mut record = observe(worker, plan, &conn);
     let carried = match early {
         Some(carried) => carried,
@@ -70,7 +77,7 @@ pub(super) async fn forward(worker: &Rc<Worker>, plan: &Rc<Plan>, conn: Conn, ea
         record.server_identity = load.endpoint.identity().map(SpiffeId::to_shared);
         record.waited = record.began.elapsed();
     }
-    let moved = tunnel(worker, conn, upstream).await;
+    let moved = tunnel(worker, conn, upstream, word).await;
     drop(load);
     if let Some(mut record) = record {
         record.closed(&moved);
@@ -89,9 +96,9 @@ fn observe(worker: &Worker, plan: &Plan, conn: &Conn) -> Option<Box<Record>> {
 }
 
 /// Both connections become one, until both directions ended.
-pub(super) async fn tunnel(worker: &Rc<Worker>, down: Conn, mut upstream: Upstream) -> Moved {
+pub(super) async fn tunnel(worker: &Rc<Worker>, down: Conn, mut upstream: Upstream, word: &Undecided) -> Moved {
     let up = upstream.take();
-    let watcher = Outgoing { worker, cells: upstream.cells(), moved: Moved::default() };
+    let watcher = Outgoing { worker, cells: upstream.cells(), moved: Moved::default(), word };
     let relayed = relay(down.stream, down.buffer, up.stream, up.buffer, &watcher).await;
     let reason = match (relayed.end, &relayed.error) {
         (RelayEnd::Complete, _) => CloseReason::Clean,
@@ -143,9 +150,18 @@ struct Outgoing<'a> {
     worker: &'a Worker,
     cells: &'a Arc<EdgeCells>,
     moved: Moved,
+    word: &'a Undecided,
 }
 
 impl Watcher for Outgoing<'_> {
+    fn passes(&self, bytes: &[u8]) -> bool {
+        let passes = self.word.passes(bytes);
+        if !passes {
+            count(self.worker, &Error::new(Kind::BadRequest, Side::Downstream).because("a request line in two parts"));
+        }
+        passes
+    }
+
     fn stopped(&self) -> bool {
         self.worker.stopped.get()
     }

@@ -7,6 +7,7 @@ mod chaos;
 mod churn;
 mod edges;
 mod endings;
+mod hostile;
 mod http;
 mod http2;
 mod identity;

@@ -236,7 +236,7 @@ async fn who_is_refused_is_told_in_the_form_that_was_asked_for() {
     assert_eq!(client.rest().await, b"");
 }
 
-fn scrape(metrics: &Arc<Metrics>) -> String {
+pub(super) fn scrape(metrics: &Arc<Metrics>) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Exposition(Arc::clone(metrics))));
     minimesh_runtime::metrics::encode(&registry).expect("text")

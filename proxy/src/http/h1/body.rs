@@ -117,12 +117,15 @@ pub(crate) struct Chunks {
 enum Place {
     #[default]
     Size,
+    /// Space behind the size: padding, or before an extension.
+    SizeSpace,
     Extension,
     SizeLineFeed,
     Payload,
     PayloadReturn,
     PayloadLineFeed,
     TrailerStart,
+    TrailerName,
     Trailer,
     TrailerLineFeed,
     EndLineFeed,
@@ -158,7 +161,10 @@ impl Chunks {
     fn framing_byte(&mut self, byte: u8) -> Result<bool, Malformed> {
         self.place = match (self.place, byte) {
             (Place::Size, b'\r') if self.line > 0 => Place::SizeLineFeed,
-            (Place::Size, b';' | b' ' | b'\t') if self.line > 0 => self.longer(Place::Extension, MAX_SIZE_LINE)?,
+            (Place::Size | Place::SizeSpace, b';') if self.line > 0 => self.longer(Place::Extension, MAX_SIZE_LINE)?,
+            (Place::Size | Place::SizeSpace, b' ' | b'\t') if self.line > 0 => {
+                self.longer(Place::SizeSpace, MAX_SIZE_LINE)?
+            }
             (Place::Size, byte) => {
                 let digit = char::from(byte).to_digit(16).ok_or(Malformed)?;
                 // 2^60 bytes are enough, and nothing can overflow.
@@ -168,7 +174,7 @@ impl Chunks {
                 self.left = self.left << 4 | u64::from(digit);
                 self.longer(Place::Size, 16)?
             }
-            (Place::Extension, b'\r') => Place::SizeLineFeed,
+            (Place::SizeSpace | Place::Extension, b'\r') => Place::SizeLineFeed,
             (Place::Extension, byte) if is_text(byte) => self.longer(Place::Extension, MAX_SIZE_LINE)?,
             (Place::SizeLineFeed, b'\n') => {
                 self.line = 0;
@@ -181,15 +187,19 @@ impl Chunks {
             (Place::TrailerStart, byte) if is_token(byte) => {
                 self.name = NameReader::begin();
                 self.name.take(byte);
-                self.longer(Place::Trailer, MAX_TRAILERS)?
+                self.longer(Place::TrailerName, MAX_TRAILERS)?
             }
-            // only a proxy of ours might say that, and none does so in a trailer
-            (Place::Trailer, b':') if self.name.is_own() => return Err(Malformed),
-            (Place::Trailer, b'\r') => Place::TrailerLineFeed,
-            (Place::Trailer, byte) if is_text(byte) => {
+            (Place::TrailerName, byte) if is_token(byte) => {
                 self.name.take(byte);
+                self.longer(Place::TrailerName, MAX_TRAILERS)?
+            }
+            // Only a proxy of ours might say the one, and none does so in a trailer; the other would be a second framing for
+            // whoever takes trailers for headers (RFC 9110 section 6.5.1).
+            (Place::TrailerName, b':') if !self.name.is_own() && !self.name.is_framing() => {
                 self.longer(Place::Trailer, MAX_TRAILERS)?
             }
+            (Place::Trailer, b'\r') => Place::TrailerLineFeed,
+            (Place::Trailer, byte) if is_text(byte) => self.longer(Place::Trailer, MAX_TRAILERS)?,
             (Place::TrailerLineFeed, b'\n') => Place::TrailerStart,
             (Place::EndLineFeed, b'\n') => return Ok(true),
             _ => return Err(Malformed),
@@ -227,6 +237,7 @@ mod tests {
     fn ends_where_the_message_ends() {
         assert_eq!(whole(b"5\r\nhello\r\n0\r\n\r\nGET"), Ok((15, true)));
         assert_eq!(whole(b"5;a=b\r\nhello\r\n0\r\nx: y\r\n\r\nGET"), Ok((25, true)));
+        assert_eq!(whole(b"5  ;a\r\nhello\r\n0 \r\nHosts: y\r\n\r\nGET"), Ok((30, true)));
         assert_eq!(whole(b"0\r\na: minimesh-error: b\r\n\r\nGET"), Ok((27, true)));
         assert_eq!(whole(b"5\r\nhel"), Ok((6, false)));
     }
@@ -247,6 +258,14 @@ mod tests {
             b"0\r\na: b\r\nL5d_Client-Id: me\r\n\r\n",
             b"0\r\nminimesh-error: not_delivered\r\n\r\n",
             b"0\r\n: no name\r\n\r\n",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\nnocolon\r\n\r\n",
+            b"0\r\nspaced : x\r\n\r\n",
+            b"0\r\nContent-Length: 5\r\n\r\n",
+            b"0\r\ntransfer_encoding: chunked\r\n\r\n",
+            b"0\r\nHost: b\r\n\r\n",
+            b"5 0\r\nhello",
+            b"5 x;y\r\nhello",
             b"0\r\na: \x00\r\n\r\n",
             b"5\rhello\r\n",
         ] {

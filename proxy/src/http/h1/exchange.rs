@@ -107,6 +107,8 @@ pub(crate) struct Exchange<'a> {
     /// To a proxy of ours that waits for it: the request is on its way to the application. And how much of it was written.
     announcement: Option<usize>,
     limit: usize,
+    /// How much of a head was looked at that had not come to its end.
+    looked: u32,
 }
 
 /// How the request gets on.
@@ -147,6 +149,7 @@ impl<'a> Exchange<'a> {
             answered: false,
             announcement,
             limit,
+            looked: 0,
         }
     }
 
@@ -262,10 +265,13 @@ impl<'a> Exchange<'a> {
         }
         ready!(self.poll_announce(cx))?;
         loop {
-            if !self.up.buffer.is_empty() {
+            if self.is_to_be_looked_at() {
                 match parse_response(self.up.buffer.bytes(), request, strip, self.limit) {
-                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                    Ok(None) => {}
+                    Ok(Some(head)) => {
+                        self.looked = 0;
+                        return Poll::Ready(Ok(head));
+                    }
+                    Ok(None) => self.looked = u32::try_from(self.up.buffer.len()).unwrap_or(u32::MAX),
                     Err(error) => return Poll::Ready(Err(Failure::UpstreamMalformed(error))),
                 }
             }
@@ -284,6 +290,14 @@ impl<'a> Exchange<'a> {
                 }
             }
         }
+    }
+
+    /// Whether more of a response's head has come than was looked at, and with it the end of a line: one that comes byte by byte
+    /// is not read from its start for each of them.
+    fn is_to_be_looked_at(&self) -> bool {
+        let bytes = self.up.buffer.bytes();
+        let more = bytes.get(self.looked as usize..).unwrap_or_default();
+        !more.is_empty() && (self.looked == 0 || bytes.len() >= self.limit || more.contains(&b'\n'))
     }
 
     fn poll_download(&mut self, cx: &mut Context<'_>, response: &mut Transfer) -> Poll<Result<(), Failure>> {

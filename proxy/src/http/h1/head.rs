@@ -1,8 +1,8 @@
 //! Heads, parsed once and judged strictly; what a hop must not pass on is noted as ranges to leave out.
 //!
 //! Refused: Content-Length with Transfer-Encoding, any coding but chunked, differing lengths, bare LF, obs-fold, space before
-//! the colon, control characters, a missing or doubled Host. A lenient proxy before a lenient server is how requests are
-//! smuggled (RFC 9112 section 11.2).
+//! the colon, control characters, a missing or doubled Host, a target in none of the four forms or with a fragment. A lenient
+//! proxy before a lenient server is how requests are smuggled (RFC 9112 section 11.2).
 
 use std::mem::MaybeUninit;
 
@@ -111,6 +111,9 @@ pub(crate) fn parse_request(bytes: &[u8], limit: usize) -> Result<Option<Request
         (_, Some(framing)) => framing,
         (_, None) => Framing::None,
     };
+    if !is_target(method_kind, target.as_bytes()) {
+        return Err(HeadError::Malformed("target"));
+    }
     if method_kind == Method::Connect && framing != Framing::None {
         return Err(HeadError::Malformed("body in CONNECT"));
     }
@@ -212,17 +215,16 @@ impl RequestHead {
         std::str::from_utf8(&head[..self.method_end as usize]).unwrap_or_default()
     }
 
-    /// Path and query, without scheme, authority and fragment.
+    /// Path and query, without scheme and authority.
     pub(crate) fn path_and_query<'a>(&self, head: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>) {
         let mut target = &head[self.target.0 as usize..self.target.1 as usize];
         if !target.starts_with(b"/")
             && let Some(scheme) = target.windows(3).position(|three| three == b"://")
         {
             let authority = &target[scheme + 3..];
-            let path = authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+            let path = authority.iter().position(|byte| matches!(byte, b'/' | b'?'));
             target = path.map_or(b"/".as_slice(), |path| &authority[path..]);
         }
-        let target = target.split(|byte| *byte == b'#').next().unwrap_or_default();
         match target.iter().position(|byte| *byte == b'?') {
             // absolute form without a path
             Some(0) => (b"/", Some(&target[1..])),
@@ -247,6 +249,27 @@ impl ResponseHead {
     pub(crate) fn mesh_error<'a>(&self, head: &'a [u8]) -> Option<&'a [u8]> {
         self.mesh_error.map(|(start, end)| &head[start as usize..end as usize])
     }
+}
+
+/// The four forms of RFC 9112 section 3.2, without a fragment: of anything else two readers may see different paths, or hosts.
+fn is_target(method: Method, target: &[u8]) -> bool {
+    match target {
+        _ if target.contains(&b'#') => false,
+        _ if method == Method::Connect => target.contains(&b':') && is_authority(target),
+        [b'/', ..] | b"*" => true,
+        _ => {
+            let Some(scheme) = target.windows(3).position(|three| three == b"://") else { return false };
+            let rest = &target[scheme + 3..];
+            let authority = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+            let letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+            target[0].is_ascii_alphabetic() && target[..scheme].iter().all(letter) && is_authority(&rest[..authority])
+        }
+    }
+}
+
+/// A host and a port; user information has no place in HTTP (RFC 9110 section 4.2.4).
+fn is_authority(authority: &[u8]) -> bool {
+    !authority.is_empty() && authority.iter().all(|byte| byte.is_ascii_graphic() && !b"/?@\\,\"<>^`{|}".contains(byte))
 }
 
 fn complete(parsed: httparse::Result<usize>, bytes: &[u8], limit: usize) -> Result<Option<usize>, HeadError> {

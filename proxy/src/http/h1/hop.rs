@@ -18,6 +18,9 @@ pub(super) const OWN_HEADERS: usize = 8;
 /// Options in `Connection` lines of one head: each is compared with every header.
 const MAX_OPTIONS: usize = 32;
 
+/// Nobody has more, and in a signed number it is still what it was.
+const MAX_LENGTH: u64 = i64::MAX as u64;
+
 /// What the header lines say about this hop.
 #[derive(Default)]
 pub(super) struct Connection {
@@ -207,12 +210,12 @@ fn parse_length(value: &[u8]) -> Result<u64, HeadError> {
     let value = value.trim_ascii();
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let number = digits.then(|| std::str::from_utf8(value).ok()?.parse().ok()).flatten();
-    number.ok_or(HeadError::Malformed("content-length"))
+    number.filter(|length| *length <= MAX_LENGTH).ok_or(HeadError::Malformed("content-length"))
 }
 
 fn check_host(value: &[u8]) -> Result<(), HeadError> {
-    match value.trim_ascii().iter().any(|byte| b" \t,/?#@\\".contains(byte)) {
-        true => Err(HeadError::Malformed("host")),
-        false => Ok(()),
+    match value.trim_ascii().iter().all(|byte| byte.is_ascii_graphic() && !b",/?#@\\\"<>^`{|}".contains(byte)) {
+        true => Ok(()),
+        false => Err(HeadError::Malformed("host")),
     }
 }

@@ -90,7 +90,7 @@ pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
             }
             polled.map(|accepted| match accepted {
                 Some(Ok((request, respond))) => Event::Stream(request, respond),
-                Some(Err(error)) => Event::End(error.get_io().map_or(CloseReason::Other, CloseReason::of)),
+                Some(Err(error)) => Event::End(reason(&error)),
                 None => Event::End(CloseReason::Clean),
             })
         });
@@ -113,6 +113,15 @@ pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
     end
 }
 
+/// Why h2 ended a connection: the socket, that the client broke the protocol or flooded us, or what the client itself said.
+fn reason(error: &h2::Error) -> CloseReason {
+    match error.get_io() {
+        Some(error) => CloseReason::of(error),
+        None if error.is_library() => CloseReason::Protocol,
+        None => CloseReason::Other,
+    }
+}
+
 /// SETTINGS out, preface in.
 async fn greet(worker: &Worker, wire: Wire, socket: &Socket) -> Result<Connection<Wire, Bytes>, CloseReason> {
     let mut greeting = pin!(server(worker.head_limit).handshake::<_, Bytes>(wire));
@@ -124,7 +133,7 @@ async fn greet(worker: &Worker, wire: Wire, socket: &Socket) -> Result<Connectio
         if let Poll::Ready(Err(error)) = socket.poll_flush(cx) {
             return Poll::Ready(Err(CloseReason::of(&error)));
         }
-        polled.map_err(|error| error.get_io().map_or(CloseReason::Other, CloseReason::of))
+        polled.map_err(|error| reason(&error))
     })
     .await
 }

@@ -1,11 +1,13 @@
 //! One direction of a body: data, then trailers or none, from one stream to another.
 //!
-//! The sender's window opens again as its bytes are taken by the receiver's, stream by stream. A request's first bytes are
+//! The sender's window opens again as its bytes are taken by the receiver's, stream by stream. What comes while the receiver takes
+//! nothing is put together: a thousand frames of a byte each, which h2 would hold one by one and take for an attack on the
+//! connection that all streams share, are one then. A request's first bytes are
 //! kept until the server answers, so that a request which was provably not delivered can be sent again with its body.
 
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 
@@ -13,6 +15,9 @@ use super::{Copied, Sender, head};
 
 /// Kept of one request for another attempt; the common call fits, an upload does not.
 const KEEP: usize = 64 * 1024;
+
+/// Pieces of it are not smaller than this, but for the last.
+const SMALL: usize = 1024;
 
 /// Why a body did not come through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub(super) struct Body {
     from: RecvStream,
     /// Taken from `from`, not yet sent.
     chunk: Bytes,
+    /// The same, behind it; never more than the sender's window.
+    gathered: BytesMut,
     end: End,
     /// What was taken, for another attempt.
     kept: Vec<Bytes>,
@@ -63,6 +70,7 @@ impl Body {
         Body {
             from,
             chunk: Bytes::new(),
+            gathered: BytesMut::new(),
             end,
             kept: Vec::new(),
             kept_bytes: 0,
@@ -78,7 +86,7 @@ impl Body {
 
     /// Whether there is nothing at all: the head is then the end.
     pub(super) fn is_empty(&self) -> bool {
-        matches!(self.end, End::Plain) && self.chunk.is_empty() && self.kept.is_empty()
+        matches!(self.end, End::Plain) && self.has_sent_all() && self.kept.is_empty()
     }
 
     /// Whether everything went out, the end included.
@@ -126,6 +134,12 @@ impl Body {
     /// Back to its start, for another attempt.
     pub(super) fn rewind(&mut self) {
         (self.chunk, self.again, self.sent, self.done) = (Bytes::new(), 0, 0, false);
+        self.gathered = BytesMut::new();
+    }
+
+    /// Whether nothing is left of what was taken, but perhaps of what was kept.
+    fn has_sent_all(&self) -> bool {
+        self.chunk.is_empty() && self.gathered.is_empty()
     }
 
     /// Moves what can be moved. Ready when everything went out.
@@ -136,6 +150,8 @@ impl Body {
             }
             if !self.chunk.is_empty() {
                 ready!(self.poll_chunk(cx, to))?;
+            } else if !self.gathered.is_empty() {
+                self.chunk = std::mem::take(&mut self.gathered).freeze();
             } else if let Some(chunk) = self.kept.get(self.again) {
                 self.chunk = chunk.clone();
                 self.again += 1;
@@ -152,15 +168,16 @@ impl Body {
     fn poll_chunk(&mut self, cx: &mut Context<'_>, to: &mut Sender) -> Poll<Result<(), Broken>> {
         to.reserve_capacity(self.chunk.len());
         let room = match to.capacity() {
-            0 => match ready!(to.poll_capacity(cx)) {
-                Some(Ok(room)) => room,
-                Some(Err(_)) | None => return Poll::Ready(Err(Broken::Sink)),
+            0 => match to.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(room))) => room,
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Broken::Sink)),
+                Poll::Pending => return self.poll_gather(cx),
             },
             room => room,
         };
         let part = self.chunk.split_to(room.min(self.chunk.len()));
         let length = part.len();
-        let last = self.chunk.is_empty() && matches!(self.end, End::Plain) && self.again == self.kept.len();
+        let last = self.has_sent_all() && matches!(self.end, End::Plain) && self.again == self.kept.len();
         to.send_data(part, last).map_err(|_| Broken::Sink)?;
         self.done = last;
         self.sent += length as u64;
@@ -172,13 +189,35 @@ impl Body {
         Poll::Ready(Ok(()))
     }
 
+    /// The receiver takes nothing now: takes what comes meanwhile. Never ready but with an error.
+    fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        // what is sent again comes first
+        while matches!(self.end, End::Open) && self.again == self.kept.len() {
+            match ready!(self.from.poll_data(cx)) {
+                Some(Ok(chunk)) => {
+                    self.take(&chunk);
+                    self.gathered.extend_from_slice(&chunk);
+                }
+                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                // trailers, if any, are taken when their turn has come
+                None => break,
+            }
+        }
+        Poll::Pending
+    }
+
+    /// A chunk has come.
+    fn take(&mut self, chunk: &Bytes) {
+        if self.from.is_end_stream() {
+            self.end = End::Plain;
+        }
+        self.keep(chunk);
+    }
+
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match ready!(self.from.poll_data(cx)) {
             Some(Ok(chunk)) => {
-                if self.from.is_end_stream() {
-                    self.end = End::Plain;
-                }
-                self.keep(&chunk);
+                self.take(&chunk);
                 self.chunk = chunk;
             }
             Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
@@ -216,7 +255,11 @@ impl Body {
             self.keeping = false;
             return self.forget();
         }
-        self.kept.push(chunk.clone());
+        match self.kept.last_mut() {
+            // together, so that bytes that come one by one do not take fifty times their room
+            Some(last) if last.len() + chunk.len() <= SMALL => *last = [&**last, chunk].concat().into(),
+            _ => self.kept.push(chunk.clone()),
+        }
         self.again = self.kept.len();
     }
 

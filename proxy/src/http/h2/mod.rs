@@ -39,7 +39,8 @@ const CONNECTION_WINDOW: u32 = STREAMS * WINDOW;
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Streams that a client cancelled before we looked at them, and streams that we reset: a client that cancels a burst of calls
-/// is common, one that does nothing else is an attack (CVE-2023-44487).
+/// is common, one that does nothing else is an attack (CVE-2023-44487). Also streams that a peer made us reset by breaking the
+/// protocol (CVE-2025-8671): nobody does that so often by mistake, and each costs more than it costs the peer.
 const RESET_STREAMS: usize = 128;
 
 /// h2 counts 32 bytes for each header and answers what is beyond without our code; our own limit comes first.
@@ -57,6 +58,7 @@ fn server(limit: usize) -> h2::server::Builder {
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESET_STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(Some(RESET_STREAMS))
         .enable_connect_protocol();
     builder
 }

@@ -21,15 +21,15 @@ use bytes::Bytes;
 use super::*;
 
 /// A connection of the application's HTTP/2 client.
-struct Caller {
+pub(super) struct Caller {
     send: SendRequest<Bytes>,
     /// Its task, where it is the first caller on the connection.
     connection: Option<tokio::task::JoinHandle<Result<(), ::h2::Error>>>,
 }
 
 /// A response, read to its end.
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
     trailers: Option<HeaderMap>,
@@ -47,11 +47,11 @@ impl Answer {
 }
 
 impl Caller {
-    async fn new(address: SocketAddr) -> Caller {
+    pub(super) async fn new(address: SocketAddr) -> Caller {
         Caller::with(address, &::h2::client::Builder::new()).await
     }
 
-    async fn with(address: SocketAddr, builder: &::h2::client::Builder) -> Caller {
+    pub(super) async fn with(address: SocketAddr, builder: &::h2::client::Builder) -> Caller {
         let tcp = TcpStream::connect(address).await.expect("listener");
         tcp.set_nodelay(true).expect("nodelay");
         let (send, connection) = builder.handshake(tcp).await.expect("handshake");
@@ -71,7 +71,7 @@ impl Caller {
     }
 
     /// Begins a request; its body is the caller's to send.
-    async fn begin(&self, request: Request<()>) -> (::h2::client::ResponseFuture, SendStream<Bytes>) {
+    pub(super) async fn begin(&self, request: Request<()>) -> (::h2::client::ResponseFuture, SendStream<Bytes>) {
         self.send.clone().ready().await.expect("ready").send_request(request, false).expect("sent")
     }
 
@@ -89,14 +89,14 @@ impl Caller {
         }
     }
 
-    async fn get(&self, path: &str) -> Result<Answer, ::h2::Error> {
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, ::h2::Error> {
         let mut send = self.send.clone().ready().await?;
         let (response, _) = send.send_request(request(Method::GET, path), true)?;
         read(response.await?).await
     }
 }
 
-fn request(method: Method, path: &str) -> Request<()> {
+pub(super) fn request(method: Method, path: &str) -> Request<()> {
     Request::builder().method(method).uri(format!("http://catalogue:80{path}")).body(()).expect("valid")
 }
 
@@ -108,7 +108,7 @@ fn grpc(path: &str) -> Request<()> {
 }
 
 /// Sends as the receiver's window lets it.
-async fn send_all(stream: &mut SendStream<Bytes>, body: &[u8], end: bool) -> Result<(), ::h2::Error> {
+pub(super) async fn send_all(stream: &mut SendStream<Bytes>, body: &[u8], end: bool) -> Result<(), ::h2::Error> {
     let mut rest = Bytes::copy_from_slice(body);
     while !rest.is_empty() {
         stream.reserve_capacity(rest.len());
@@ -133,7 +133,7 @@ async fn data(body: &mut RecvStream) -> Option<Result<Bytes, ::h2::Error>> {
     Some(data)
 }
 
-async fn read_body(body: &mut RecvStream) -> Result<Vec<u8>, ::h2::Error> {
+pub(super) async fn read_body(body: &mut RecvStream) -> Result<Vec<u8>, ::h2::Error> {
     let mut all = Vec::new();
     while let Some(part) = data(body).await {
         all.extend_from_slice(&part?);
@@ -149,7 +149,9 @@ async fn read(response: Response<RecvStream>) -> Result<Answer, ::h2::Error> {
 }
 
 /// An application: `handle` is called for every stream, on every connection.
-async fn serve<F>(handle: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Clone + 'static) -> SocketAddr
+pub(super) async fn serve<F>(
+    handle: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Clone + 'static,
+) -> SocketAddr
 where
     F: Future<Output = ()> + 'static,
 {
