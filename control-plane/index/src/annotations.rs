@@ -1,4 +1,5 @@
-//! Annotations that the mesh reads, with Linkerd's names as aliases. Those of inbound policy are in `policy`.
+//! What annotations say of ports, routes and tokens; names and aliases stand in the table of `minimesh_api::annotations`. Those of
+//! inbound policy are in `policy`.
 //!
 //! A value that cannot be read has a safe meaning (a port is not skipped) and is a [`Fault`], for whoever can show it to
 //! people.
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use minimesh_api::annotations::{self, Annotation, OPAQUE_PORTS, RULE_ORDER, SKIP_INBOUND_PORTS, TOKEN_SHA256};
 use minimesh_api::model::RuleOrder;
 
 use crate::recording;
@@ -41,22 +43,15 @@ impl fmt::Display for Fault {
     }
 }
 
-/// SHA-256 of the pod's bootstrap token, in hex: how folder mode authenticates a pod.
-pub(crate) const TOKEN_SHA256: &str = "minimesh.io/token-sha256";
-
-const OPAQUE_PORTS: &str = "opaque-ports";
-const RULE_ORDER: &str = "minimesh.io/rule-order";
-const SKIP_INBOUND_PORTS: &str = "skip-inbound-ports";
-
 /// Everything in an object that has no meaning: annotations that cannot be read, fields without effect.
 pub fn faults(object: &Object) -> Vec<Fault> {
     let annotations = &object.metadata().annotations;
     let mut faults = Vec::new();
-    let mut ports = |annotation: &str, port_by_name: &dyn Fn(&str) -> Option<u16>| {
-        if let Some((name, value)) = find(annotations, annotation) {
+    let mut ports = |annotation: Annotation, port_by_name: &dyn Fn(&str) -> Option<u16>| {
+        if let Some((name, value)) = annotation.find(annotations) {
             let (_, unreadable) = parse_ports(value, port_by_name);
             faults.extend(unreadable.into_iter().map(|entry| Fault {
-                field: field(&name),
+                field: field(name),
                 reason: format!("{entry:?} is no port, range of ports or name of a port here; it is left out"),
             }));
         }
@@ -84,22 +79,22 @@ pub fn faults(object: &Object) -> Vec<Fault> {
         _ => return faults,
     }
     if let Object::Pod(_) = object
-        && let Some(value) = annotations.get(TOKEN_SHA256)
+        && let Some((name, value)) = TOKEN_SHA256.find(annotations)
         && parse_sha256(value).is_none()
     {
         let reason = "is not 64 hexadecimal digits; the pod cannot be given a certificate".to_owned();
-        faults.push(Fault { field: field(TOKEN_SHA256), reason });
+        faults.push(Fault { field: field(name), reason });
     }
     faults
 }
 
 fn route_faults(annotations: &BTreeMap<String, String>, parents: &[ParentRef], hostnames: &[String]) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if let Some(value) = annotations.get(RULE_ORDER)
-        && !matches!(value.trim(), "written" | "specificity")
+    if let Some((name, value)) = RULE_ORDER.find(annotations)
+        && !RULE_ORDER.form.accepts(value)
     {
         let reason = format!("{value:?} is no order of rules; written and specificity are, and the latter is in force");
-        faults.push(Fault { field: field(RULE_ORDER), reason });
+        faults.push(Fault { field: field(name), reason });
     }
     if !hostnames.is_empty() && parents.iter().any(ParentRef::is_service) {
         let reason =
@@ -111,8 +106,8 @@ fn route_faults(annotations: &BTreeMap<String, String>, parents: &[ParentRef], h
 
 /// How the rules of a route compete; Gateway API's precedence unless the route says otherwise.
 pub(crate) fn rule_order(annotations: &BTreeMap<String, String>) -> RuleOrder {
-    match annotations.get(RULE_ORDER).map(|value| value.trim()) {
-        Some("written") => RuleOrder::Written,
+    match RULE_ORDER.find(annotations) {
+        Some((_, "written")) => RuleOrder::Written,
         _ => RuleOrder::Specificity,
     }
 }
@@ -122,17 +117,17 @@ pub(crate) fn opaque_ports(
     annotations: &BTreeMap<String, String>,
     port_by_name: &dyn Fn(&str) -> Option<u16>,
 ) -> Option<Ports> {
-    find(annotations, OPAQUE_PORTS).map(|(_, value)| parse_ports(value, port_by_name).0)
+    OPAQUE_PORTS.find(annotations).map(|(_, value)| parse_ports(value, port_by_name).0)
 }
 
 /// A pod's own word alone: what its interception does was settled when the pod was made.
 pub(crate) fn skipped_ports(pod: &Pod) -> Ports {
-    let found = find(&pod.metadata.annotations, SKIP_INBOUND_PORTS);
+    let found = SKIP_INBOUND_PORTS.find(&pod.metadata.annotations);
     found.map(|(_, value)| parse_ports(value, &|name| container_port(pod, name)).0).unwrap_or_default()
 }
 
 pub(crate) fn token_sha256(annotations: &BTreeMap<String, String>) -> Option<[u8; 32]> {
-    annotations.get(TOKEN_SHA256).and_then(|value| parse_sha256(value))
+    TOKEN_SHA256.find(annotations).and_then(|(_, value)| parse_sha256(value))
 }
 
 pub(crate) fn container_port(pod: &Pod, name: &str) -> Option<u16> {
@@ -148,15 +143,6 @@ pub(crate) fn service_port(service: &Service, name: &str) -> Option<u16> {
     service.spec.ports.iter().find(|port| port.name == name).map(|port| port.port)
 }
 
-/// Our own name wins over Linkerd's.
-pub(crate) fn find<'a>(annotations: &'a BTreeMap<String, String>, name: &str) -> Option<(String, &'a str)> {
-    ["minimesh.io/", "config.linkerd.io/"].into_iter().find_map(|prefix| {
-        let name = format!("{prefix}{name}");
-        let value = annotations.get(&name)?;
-        Some((name, value.trim()))
-    })
-}
-
 pub(crate) fn field(annotation: &str) -> String {
     format!("metadata.annotations[{annotation}]")
 }
@@ -165,21 +151,13 @@ pub(crate) fn field(annotation: &str) -> String {
 pub(crate) fn parse_ports<'a>(value: &'a str, port_by_name: &dyn Fn(&str) -> Option<u16>) -> (Ports, Vec<&'a str>) {
     let mut ports = Ports::default();
     let mut unreadable = Vec::new();
-    for entry in value.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-        match parse_range(entry).or_else(|| port_by_name(entry).map(|port| port..=port)) {
+    for entry in annotations::entries(value) {
+        match annotations::port_range(entry).or_else(|| port_by_name(entry).map(|port| port..=port)) {
             Some(range) => ports.0.push(range),
             None => unreadable.push(entry),
         }
     }
     (ports, unreadable)
-}
-
-pub(crate) fn parse_range(entry: &str) -> Option<RangeInclusive<u16>> {
-    let port = |text: &str| text.trim().parse().ok().filter(|&port: &u16| port > 0);
-    match entry.split_once('-') {
-        Some((first, last)) => Some(port(first)?..=port(last)?).filter(|range| !range.is_empty()),
-        None => port(entry).map(|port| port..=port),
-    }
 }
 
 fn parse_sha256(hex: &str) -> Option<[u8; 32]> {

@@ -12,9 +12,11 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use minimesh_api::annotations::{DEFAULT_INBOUND_POLICY, PORT_INBOUND_POLICIES, PROXY_REQUIRE_IDENTITY_INBOUND_PORTS};
+use minimesh_api::annotations::{entries, port_range};
 use minimesh_api::model::DefaultPolicy;
 
-use crate::annotations::{Fault, Ports, find, parse_ports, parse_range, port_named};
+use crate::annotations::{Fault, Ports, parse_ports, port_named};
 use crate::resource::Object;
 
 /// What one object says about who may connect to which port.
@@ -24,10 +26,6 @@ pub(crate) struct Policies {
     ports: Vec<(RangeInclusive<u16>, DefaultPolicy)>,
     identified: Option<Ports>,
 }
-
-const DEFAULT: &str = "default-inbound-policy";
-const IDENTIFIED: &str = "proxy-require-identity-inbound-ports";
-const PORTS: &str = "minimesh.io/port-inbound-policies";
 
 /// An object that must not come into force, because it would let in somebody else than its author meant.
 pub fn refusals(object: &Object) -> Vec<Fault> {
@@ -77,23 +75,23 @@ fn read(
     let mut policies = Policies::default();
     let mut faults = Vec::new();
     let mut refuse = |name: &str, reason| faults.push(Fault { field: format!("{path}[{name}]"), reason });
-    if let Some((name, value)) = find(annotations, DEFAULT) {
+    if let Some((name, value)) = DEFAULT_INBOUND_POLICY.find(annotations) {
         policies.default = Some(policy(value).unwrap_or_else(|reason| {
-            refuse(&name, reason);
+            refuse(name, reason);
             DefaultPolicy::Deny
         }));
     }
-    if let Some(value) = annotations.get(PORTS) {
+    if let Some((name, value)) = PORT_INBOUND_POLICIES.find(annotations) {
         policies.ports = ports(value, port_by_name).unwrap_or_else(|reason| {
-            refuse(PORTS, reason);
+            refuse(name, reason);
             vec![(1..=u16::MAX, DefaultPolicy::Deny)]
         });
     }
-    if let Some((name, value)) = find(annotations, IDENTIFIED) {
+    if let Some((name, value)) = PROXY_REQUIRE_IDENTITY_INBOUND_PORTS.find(annotations) {
         let (ports, unreadable) = parse_ports(value, port_by_name);
         policies.identified = Some(ports);
         if let Some(entry) = unreadable.first() {
-            refuse(&name, format!("{entry:?} is no port, range of ports or name of a port here"));
+            refuse(name, format!("{entry:?} is no port, range of ports or name of a port here"));
             policies.identified = Some(Ports::all());
         }
     }
@@ -106,10 +104,10 @@ fn ports(
     port_by_name: &dyn Fn(&str) -> Option<u16>,
 ) -> Result<Vec<(RangeInclusive<u16>, DefaultPolicy)>, String> {
     let mut found: Vec<(RangeInclusive<u16>, DefaultPolicy)> = Vec::new();
-    for entry in value.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+    for entry in entries(value) {
         let (ports, word) = entry.split_once('=').ok_or_else(|| format!("{entry:?} is not PORT=POLICY"))?;
         let ports = ports.trim();
-        let range = parse_range(ports)
+        let range = port_range(ports)
             .or_else(|| port_by_name(ports).map(|port| port..=port))
             .ok_or_else(|| format!("{ports:?} is no port, range of ports or name of a port here"))?;
         let again =
@@ -143,6 +141,8 @@ mod tests {
     use DefaultPolicy::*;
 
     use super::*;
+
+    const PORTS: &str = PORT_INBOUND_POLICIES.name;
 
     fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

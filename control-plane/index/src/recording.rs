@@ -4,101 +4,45 @@
 
 use std::collections::BTreeMap;
 
-use crate::annotations::{Fault, field, find};
+use minimesh_api::annotations::{
+    ACCESS_LOG, ACCESS_LOG_HEADERS, ACCESS_LOG_QUERY, Annotation, OTLP_ENDPOINT, OTLP_PROTOCOL,
+};
+
+use crate::annotations::{Fault, field};
 
 type Annotations = BTreeMap<String, String>;
 
 /// Flags of a sidecar, in a fixed order. What cannot be read is left out; [`crate::faults`] names it.
 pub fn recording(pod: &Annotations, namespace: &Annotations) -> Vec<String> {
     let flag = |known: &Known| {
-        let value = known.found(pod).or_else(|| known.found(namespace))?.1;
-        (known.accept)(value).then(|| (known.flag)(value)).flatten()
+        let value = known.annotation.find_for_pod(pod, namespace)?.1;
+        known.annotation.form.accepts(value).then(|| (known.flag)(value)).flatten()
     };
     KNOWN.iter().filter_map(flag).collect()
 }
 
 /// Every annotation of these that cannot be read.
 pub(crate) fn faults(annotations: &Annotations) -> impl Iterator<Item = Fault> {
-    KNOWN.iter().filter_map(|known| {
-        let (name, value) = known.found(annotations)?;
-        let Known { accept, form, .. } = known;
-        (!accept(value))
-            .then(|| Fault { field: field(&name), reason: format!("{value:?} is not {form}; it is left out") })
+    KNOWN.iter().filter_map(|Known { annotation, .. }| {
+        let (name, value) = annotation.find(annotations)?;
+        let reason = || format!("{value:?} is not {}; it is left out", annotation.form.description());
+        (!annotation.form.accepts(value)).then(|| Fault { field: field(name), reason: reason() })
     })
 }
 
-/// One annotation.
+/// One annotation, and its flag.
 struct Known {
-    name: &'static str,
-    /// Linkerd's name, where it is another one.
-    alias: Option<&'static str>,
-    accept: fn(&str) -> bool,
+    annotation: Annotation,
     flag: fn(&str) -> Option<String>,
-    form: &'static str,
-}
-
-impl Known {
-    fn found<'a>(&self, annotations: &'a Annotations) -> Option<(String, &'a str)> {
-        find(annotations, self.name).or_else(|| find(annotations, self.alias?))
-    }
 }
 
 const KNOWN: [Known; 5] = [
-    Known {
-        name: "access-log",
-        alias: None,
-        accept: |value| matches!(value, "apache" | "json" | "off"),
-        flag: |value| Some(format!("--access-log={value}")),
-        form: "apache, json or off",
-    },
-    Known {
-        name: "access-log-headers",
-        alias: None,
-        accept: |value| value.split(',').all(|name| is_header_name(name.trim())),
-        flag: |value| Some(format!("--access-log-headers={value}")),
-        form: "a list of header names",
-    },
-    Known {
-        name: "access-log-query",
-        alias: None,
-        accept: |value| matches!(value, "true" | "false"),
-        flag: |value| (value == "true").then(|| "--access-log-query".to_owned()),
-        form: "true or false",
-    },
-    Known {
-        name: "otlp-endpoint",
-        alias: Some("trace-collector"),
-        accept: is_collector,
-        flag: |value| Some(format!("--otlp-endpoint={value}")),
-        form: "of the form http://HOST:PORT",
-    },
-    Known {
-        name: "otlp-protocol",
-        alias: None,
-        accept: |value| matches!(value, "grpc" | "http"),
-        flag: |value| Some(format!("--otlp-protocol={value}")),
-        form: "grpc or http",
-    },
+    Known { annotation: ACCESS_LOG, flag: |value| Some(format!("--access-log={value}")) },
+    Known { annotation: ACCESS_LOG_HEADERS, flag: |value| Some(format!("--access-log-headers={value}")) },
+    Known { annotation: ACCESS_LOG_QUERY, flag: |value| (value == "true").then(|| "--access-log-query".to_owned()) },
+    Known { annotation: OTLP_ENDPOINT, flag: |value| Some(format!("--otlp-endpoint={value}")) },
+    Known { annotation: OTLP_PROTOCOL, flag: |value| Some(format!("--otlp-protocol={value}")) },
 ];
-
-/// RFC 9110 section 5.6.2.
-fn is_header_name(name: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(token)
-}
-
-/// As the proxy's flag takes it: `http://HOST:PORT[/PATH]`, or without the scheme.
-fn is_collector(value: &str) -> bool {
-    let rest = value.strip_prefix("http://").unwrap_or(value);
-    let authority = rest.split('/').next().unwrap_or_default();
-    let printable = rest.bytes().all(|byte| byte.is_ascii_graphic());
-    let host_and_port = |(host, port): (&str, &str)| {
-        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) && !host.is_empty();
-        port.parse::<u16>().is_ok() && bracketed.map_or(plain, |host| host.parse::<std::net::Ipv6Addr>().is_ok())
-    };
-    printable && authority.rsplit_once(':').is_some_and(host_and_port)
-}
 
 #[cfg(test)]
 mod tests {
@@ -151,15 +95,5 @@ mod tests {
         assert_eq!(faults.len(), 5, "{faults:#?}");
         assert_eq!(faults[3].field, "metadata.annotations[config.linkerd.io/trace-collector]");
         assert_eq!(faults[3].reason, "\"https://collector:4317\" is not of the form http://HOST:PORT; it is left out");
-    }
-
-    #[test]
-    fn collectors() {
-        for good in ["a:1", "http://a.b:4317", "http://[::1]:4318/x", "[::1]:4318"] {
-            assert!(is_collector(good), "{good}");
-        }
-        for bad in ["", "a", "http://", ":1", "a:", "a:99999", "https://a:1", "u@a:1", "a b:1", "::1:4317"] {
-            assert!(!is_collector(bad), "{bad}");
-        }
     }
 }

@@ -25,7 +25,7 @@ usage: cargo xtask TASK
                                      (layers: unit, netns, compat, cluster)
   ci [--without-tests]               format, lints, house style, documentation, tests
   check                              house style alone: sizes, module docs, layers, names, paths
-  gen-docs [--check]                 write docs/errors.md and docs/reference/cli.md, or say whether they are up to date
+  gen-docs [--check]                 write docs/errors.md and docs/reference/, or say whether they are up to date
 ";
 
 fn main() -> ExitCode {
