@@ -1,8 +1,10 @@
 //! What the two admin ports serve: metrics and health to anyone, the inner state and the log level to this machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use minimesh_api::model::{DefaultPolicy, Workload};
@@ -11,7 +13,9 @@ use minimesh_runtime::admin::{Audience, Call, Error, Reply, Server};
 use minimesh_runtime::{logging, metrics as exposition, process};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::args::{Args, LOCAL};
 use crate::control::{Control, ControlHandle, State};
@@ -33,6 +37,7 @@ pub(crate) async fn bind(
     handle: &ControlHandle,
     logs: logging::Handle,
 ) -> Result<(Server, Server, mpsc::Receiver<DumpRequest>), Error> {
+    let own = [args.outbound_port, args.inbound_port, args.admin_port, args.admin_local_port].map(NonZeroU16::get);
     let network = SocketAddr::from((Ipv4Addr::UNSPECIFIED, args.admin_port.get()));
     let local = SocketAddr::from((LOCAL, args.admin_local_port.get()));
     let registry = Arc::new(registry(handle.metrics()));
@@ -41,6 +46,7 @@ pub(crate) async fn bind(
         .await?
         .get("/live", |_| async { Reply::text(StatusCode::OK, "live") })
         .get("/metrics", move |_| scrape(Arc::clone(&registry)))
+        .get("/probe/tcp/", move |call| probe(call, own))
         .get("/ready", move |_| {
             let missing = readiness.missing();
             async move {
@@ -89,6 +95,22 @@ impl Readiness {
             return Some("not ready: the control plane has not said anything of this pod yet");
         }
         None
+    }
+}
+
+/// `tcpSocket` probes, which the injector turns into this: a connection from outside to an intercepted port is always accepted,
+/// by the proxy. Connects to the application where the kubelet would have, at the pod's own address.
+async fn probe(call: Call, own: [u16; 4]) -> Reply {
+    let port = match call.rest.parse::<NonZeroU16>() {
+        Ok(port) if !own.contains(&port.get()) => port.get(),
+        Ok(port) => return Reply::text(StatusCode::NOT_FOUND, format_args!("port {port} is the proxy's own")),
+        Err(_) => return Reply::text(StatusCode::NOT_FOUND, "the path ends in a port from 1 to 65535"),
+    };
+    let address = SocketAddr::new(call.local.ip(), port);
+    match timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Reply::text(StatusCode::OK, "connected"),
+        Ok(Err(error)) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, format_args!("{address}: {error}")),
+        Err(_) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, format_args!("{address}: not connected in 10 s")),
     }
 }
 
@@ -163,5 +185,44 @@ fn set_level(logs: &logging::Handle, call: &Call) -> Reply {
     match logs.set(String::from_utf8_lossy(&call.body).trim()) {
         Ok(()) => Reply::text(StatusCode::OK, logs.current()),
         Err(error) => Reply::text(StatusCode::BAD_REQUEST, error),
+    }
+}
+
+/// The probe's own time-out is in the kubelet; this one bounds what a caller can leave behind.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn ask(rest: &str) -> StatusCode {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 4191));
+        let call = Call {
+            path: String::new(),
+            rest: rest.to_owned(),
+            query: None,
+            body: bytes::Bytes::new(),
+            peer: local,
+            local,
+        };
+        probe(call, [4140, 4143, 4191, 4192]).await.status
+    }
+
+    #[tokio::test]
+    async fn a_probe_says_whether_the_application_listens() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback");
+        let port = listener.local_addr().expect("bound").port().to_string();
+        assert_eq!(ask(&port).await, StatusCode::OK);
+        drop(listener);
+        assert_eq!(ask(&port).await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn a_probe_of_no_port_or_of_the_proxys_own_finds_nothing() {
+        for rest in ["", "0", "70000", "80/", "x", "4143"] {
+            assert_eq!(ask(rest).await, StatusCode::NOT_FOUND, "{rest:?}");
+        }
     }
 }

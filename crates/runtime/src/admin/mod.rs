@@ -51,6 +51,8 @@ pub struct Call {
     pub body: Bytes,
     /// Who calls.
     pub peer: SocketAddr,
+    /// The address of this machine that was called.
+    pub local: SocketAddr,
 }
 
 /// What a handler answers.

@@ -42,9 +42,11 @@ pub(super) async fn run(server: Server, until: impl Future<Output = ()>) {
         };
         match accepted {
             Ok((stream, peer)) => {
+                // Gone already: nobody to answer.
+                let Ok(local) = stream.local_addr() else { continue };
                 let (routes, stopped) = (Arc::clone(&routes), stopped.clone());
                 connections.spawn(async move {
-                    connection(stream, peer, audience, routes, stopped).await;
+                    connection(stream, Ends { peer, local }, audience, routes, stopped).await;
                     drop(permit);
                 });
             }
@@ -66,16 +68,23 @@ fn of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
+/// Of one connection.
+#[derive(Clone, Copy)]
+struct Ends {
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
 async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    peer: SocketAddr,
+    ends: Ends,
     audience: Audience,
     routes: Arc<[Route]>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request| {
         let routes = Arc::clone(&routes);
-        async move { Ok::<_, Infallible>(respond(request, peer, audience, &routes).await) }
+        async move { Ok::<_, Infallible>(respond(request, ends, audience, &routes).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -95,7 +104,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         () = end => finish(connection).await,
     };
     if let Err(error) = served {
-        tracing::debug!(%peer, %error, "admin connection ended");
+        tracing::debug!(peer = %ends.peer, %error, "admin connection ended");
     }
 }
 
@@ -112,13 +121,13 @@ where
 
 async fn respond(
     request: Request<Incoming>,
-    peer: SocketAddr,
+    ends: Ends,
     audience: Audience,
     routes: &[Route],
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let (reply, allow) = match choose(&head.method, &head.uri, &head.headers, audience, routes) {
-        Ok(chosen) => (call(chosen, &head.uri, body, peer).await, None),
+        Ok(chosen) => (call(chosen, &head.uri, body, ends).await, None),
         Err(Refused { reply, allow }) => (reply, allow),
     };
     let mut response = Response::new(Full::new(reply.body));
@@ -198,7 +207,7 @@ fn names_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
     host.is_ok_and(|host| loopback(&host)) && uri.authority().is_none_or(loopback)
 }
 
-async fn call((route, rest): Chosen<'_>, uri: &Uri, body: Incoming, peer: SocketAddr) -> Reply {
+async fn call((route, rest): Chosen<'_>, uri: &Uri, body: Incoming, ends: Ends) -> Reply {
     let body = if route.method == Method::POST {
         match timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -211,7 +220,7 @@ async fn call((route, rest): Chosen<'_>, uri: &Uri, body: Incoming, peer: Socket
         Bytes::new()
     };
     let query = uri.query().map(str::to_owned);
-    (route.handler)(Call { path: uri.path().to_owned(), rest, query, body, peer }).await
+    (route.handler)(Call { path: uri.path().to_owned(), rest, query, body, peer: ends.peer, local: ends.local }).await
 }
 
 const ADMIN_HEADER: &str = "minimesh-admin";
@@ -249,7 +258,7 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let routes = server(audience).await.routes.into();
-        (ours, stop, tokio::spawn(connection(theirs, peer, audience, routes, stopped)))
+        (ours, stop, tokio::spawn(connection(theirs, Ends { peer, local: peer }, audience, routes, stopped)))
     }
 
     /// Status line and body of the answer to one request.
