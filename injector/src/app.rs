@@ -1,0 +1,185 @@
+//! The life of the injector's process, as a list.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use kube::Client;
+use minimesh_runtime::admin::{self, Audience, Reply};
+use minimesh_runtime::{drain, logging, metrics as exposition, signals};
+use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::args::Args;
+use crate::authority::{self, Authority, AuthorityError};
+use crate::metrics::Metrics;
+use crate::serve::Webhook;
+
+/// Why the injector cannot start: what, where, why, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The admin port cannot be bound.
+    #[error("{0}; choose another with --admin-port, or 0 for none")]
+    Admin(#[from] admin::Error),
+    /// No API server.
+    #[error("cannot reach a Kubernetes API server: {0}; the injector runs in a cluster, or where a kubeconfig is")]
+    Cluster(Box<kube::Error>),
+    /// The port cannot be bound.
+    #[error("cannot listen on {address}: {error}; choose another address with --listen")]
+    Listen {
+        /// `--listen`.
+        address: SocketAddr,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// Logging cannot begin.
+    #[error(transparent)]
+    Logging(#[from] logging::Error),
+    /// The system gave no runtime.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT. Builds its own runtime.
+pub fn run(args: Args) -> Result<(), Error> {
+    logging::init(&args.logging)?;
+    // kube asks for the process's provider; where somebody has set it already it is the same
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(life(args))
+}
+
+async fn life(args: Args) -> Result<(), Error> {
+    let mut signals = signals::Listener::new()?;
+    let client = Client::try_default().await.map_err(|error| Error::Cluster(Box::new(error)))?;
+    let (metrics, registry) = Metrics::new();
+    let (announced, ready) = watch::channel(None);
+    if args.admin_port != 0 {
+        let admin = admin(args.admin_port, registry, ready).await?;
+        tokio::spawn(admin.serve(std::future::pending()));
+    }
+    let listener =
+        TcpListener::bind(args.listen).await.map_err(|error| Error::Listen { address: args.listen, error })?;
+
+    let namespace = args.settings.mesh_namespace.clone();
+    let (first, tls) = tokio::select! {
+        started = certificate(&client, &namespace) => started,
+        signal = signals.next() => {
+            info!(%signal, "ending before there was a certificate");
+            return Ok(());
+        }
+    };
+    let (publish, tls) = watch::channel(tls);
+    tokio::spawn(keep_known(client.clone(), namespace, first, publish, announced));
+
+    info!(version = env!("CARGO_PKG_VERSION"), address = %args.listen, image = args.settings.sidecar_image, "injector started");
+    let (trigger, drain) = drain::channel();
+    let webhook = Arc::new(Webhook::new(client, args.settings, metrics));
+    let serving = tokio::spawn(webhook.serve(listener, tls, drain));
+    let signal = signals.next().await;
+    info!(%signal, "ending");
+    trigger.start();
+    tokio::select! {
+        _ = serving => {}
+        again = signals.next() => warn!(signal = %again, "ending at once"),
+    }
+    Ok(())
+}
+
+async fn admin(port: u16, registry: Registry, ready: watch::Receiver<Option<String>>) -> Result<admin::Server, Error> {
+    let registry = Arc::new(registry);
+    let server = admin::Server::bind(SocketAddr::from(([0, 0, 0, 0], port)), Audience::Network)
+        .await?
+        .get("/live", |_| async { Reply::text(StatusCode::OK, "live") })
+        .get("/metrics", move |_| {
+            let text = exposition::encode(&registry);
+            async move {
+                match text {
+                    Ok(text) => Reply::ok(exposition::CONTENT_TYPE, text),
+                    Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, error),
+                }
+            }
+        })
+        .get("/ready", move |_| {
+            let state = ready.borrow().clone();
+            async move {
+                match state {
+                    Some(state) if state.is_empty() => Reply::text(StatusCode::OK, "ready"),
+                    Some(why) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, why),
+                    None => Reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: no certificate yet"),
+                }
+            }
+        });
+    Ok(server)
+}
+
+/// The authority and a first serving certificate. The API server may be busy with its own start: asked until it answers.
+async fn certificate(client: &Client, namespace: &str) -> (Authority, Arc<ServerConfig>) {
+    loop {
+        match load(client, namespace).await {
+            Ok(both) => return both,
+            Err(error) => warn!(%error, "no certificate for the webhook yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn load(client: &Client, namespace: &str) -> Result<(Authority, Arc<ServerConfig>), AuthorityError> {
+    let authority = Authority::load_or_create(client, namespace).await?;
+    let server = authority.server(namespace)?;
+    Ok((authority, server))
+}
+
+/// Keeps the API server's knowledge of our authority, and our certificate, fresh.
+async fn keep_known(
+    client: Client,
+    namespace: String,
+    mut authority: Authority,
+    publish: watch::Sender<Arc<ServerConfig>>,
+    announced: watch::Sender<Option<String>>,
+) {
+    let mut until_renewal = RENEWAL;
+    loop {
+        match authority::announce(&client, &authority).await {
+            Ok(changed) => {
+                if changed {
+                    info!("the webhook configuration has our authority");
+                }
+                announced.send_replace(Some(String::new()));
+            }
+            // A replica that was ready stays so: the API server may be away for a moment, and asks us when it is back.
+            Err(error) => {
+                warn!(%error, "the webhook configuration is not known to have our authority");
+                announced.send_if_modified(|state| {
+                    let first = state.as_ref().is_none_or(|why| !why.is_empty());
+                    if first {
+                        *state = Some(format!("not ready: {error}"));
+                    }
+                    first
+                });
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+        until_renewal = until_renewal.saturating_sub(LOOK);
+        if until_renewal.is_zero() {
+            match load(&client, &namespace).await {
+                Ok((renewed, server)) => {
+                    authority = renewed;
+                    publish.send_replace(server);
+                    until_renewal = RENEWAL;
+                }
+                Err(error) => warn!(%error, "the webhook's certificate was not renewed; it is tried again"),
+            }
+        }
+    }
+}
+
+const RETRY: Duration = Duration::from_secs(1);
+/// Somebody may apply the chart again, or delete the configuration and make it anew.
+const LOOK: Duration = Duration::from_secs(15);
+const RENEWAL: Duration = Duration::from_secs(24 * 60 * 60);

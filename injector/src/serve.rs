@@ -1,0 +1,319 @@
+//! HTTPS for one client, the API server: POST /inject with an AdmissionReview. Bounds everything that a peer can make it hold,
+//! and answers in less time than the API server waits.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use kube::Client;
+use minimesh_runtime::drain;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, info, warn};
+
+use crate::inject::{Outcome, Skip, inject};
+use crate::metrics::Metrics;
+use crate::namespace;
+use crate::review::{Question, Verdict};
+use crate::settings::Settings;
+use crate::wanted::{Inject, wanted};
+
+/// What an answer needs.
+pub(crate) struct Webhook {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Metrics,
+    /// Reviews of large pods take memory: not too many at once.
+    reviews: Semaphore,
+}
+
+impl Webhook {
+    pub(crate) fn new(client: Client, settings: Settings, metrics: Metrics) -> Webhook {
+        Webhook { client, settings, metrics, reviews: Semaphore::new(MOST_REVIEWS) }
+    }
+
+    /// Accepts connections until the drain begins, and for a moment longer: until every API server knows that we are leaving.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: watch::Receiver<Arc<ServerConfig>>,
+        drain: drain::Watch,
+    ) {
+        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        let mut leave = pin!(async {
+            drain.started().await;
+            tokio::time::sleep(LINGER).await;
+        });
+        loop {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+                (listener.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                () = &mut leave => break,
+                Some(_) = connections.join_next() => continue,
+                next = next => next,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (webhook, tls, drain) = (Arc::clone(&self), Arc::clone(&tls.borrow()), drain.clone());
+                    connections.spawn(async move {
+                        webhook.connection(stream, tls, drain).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        let _ = timeout(ANSWER, async { while connections.join_next().await.is_some() {} }).await;
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, tls: Arc<ServerConfig>, drain: drain::Watch) {
+        let stream = match timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                self.metrics.handshakes_failed.increment();
+                return debug!(%error, "TLS handshake failed");
+            }
+            Err(_) => {
+                self.metrics.handshakes_failed.increment();
+                return debug!("TLS handshake not finished in time");
+            }
+        };
+        let service = service_fn(|request| {
+            let webhook = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(webhook.respond(request).await) }
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(IDLE)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        let served = tokio::select! {
+            served = &mut connection => served,
+            () = drain.started() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            debug!(%error, "connection ended");
+        }
+    }
+
+    /// One question, within the time that the API server grants.
+    pub(crate) async fn respond<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if request.uri().path() != PATH {
+            return text(StatusCode::NOT_FOUND, "there is nothing here but /inject");
+        }
+        if request.method() != Method::POST {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "use POST");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return response;
+        }
+        match timeout(ANSWER, self.review(request.into_body())).await {
+            Ok(response) => response,
+            Err(_) => {
+                text(StatusCode::GATEWAY_TIMEOUT, "no answer in time: the body did not come, or too many pods at once")
+            }
+        }
+    }
+
+    async fn review<B>(&self, body: B) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let _place = self.reviews.acquire().await.expect("the semaphore is never closed");
+        let body = match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => {
+                self.metrics.malformed.increment();
+                return text(StatusCode::PAYLOAD_TOO_LARGE, format_args!("the body was not read: {error}"));
+            }
+        };
+        let question = match Question::read(&body) {
+            Ok(question) => question,
+            Err(unreadable) => {
+                self.metrics.malformed.increment();
+                warn!(%unreadable, "malformed review");
+                return text(StatusCode::BAD_REQUEST, unreadable);
+            }
+        };
+        drop(body);
+        json(&self.answer(&question).await)
+    }
+
+    async fn answer(&self, question: &Question) -> serde_json::Value {
+        let around = match namespace::read(&self.client, &question.namespace).await {
+            Ok(around) => around,
+            Err(error) => {
+                self.metrics.unknown.increment();
+                warn!(namespace = question.namespace, pod = question.pod_name(), %error, "pod refused");
+                return question.refuse(503, &format!("{error}; whoever makes the pod tries again by itself"));
+            }
+        };
+        let of_pod = Inject::of(&labels(&question.pod));
+        let asked = wanted(&question.namespace, &self.settings.mesh_namespace, Inject::of(&around.labels), of_pod);
+        let outcome = match asked {
+            Ok(()) => inject(&question.pod, &around, &self.settings),
+            Err(why) => Outcome::Skipped(Skip::NotWanted(why)),
+        };
+        let (answer, verdict) = question.answer(&outcome);
+        self.metrics.count(verdict);
+        let (namespace, pod) = (&question.namespace, question.pod_name());
+        match (&outcome, verdict) {
+            (Outcome::Refused(why), _) => warn!(namespace, pod, %why, "pod refused"),
+            (Outcome::Skipped(why), _) => info!(namespace, pod, %why, "pod left as it is"),
+            (_, Verdict::Unchanged) => debug!(namespace, pod, "pod has its sidecar"),
+            _ => info!(namespace, pod, "sidecar added"),
+        }
+        answer
+    }
+}
+
+fn labels(pod: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
+    let entries = pod["metadata"]["labels"].as_object().into_iter().flatten();
+    entries.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+fn text(status: StatusCode, line: impl std::fmt::Display) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(format!("{line}\n").into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn json(body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.to_string().into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+const PATH: &str = "/inject";
+/// The webhook configuration grants 5 s; an answer of ours says more than the API server's own.
+const ANSWER: Duration = Duration::from_millis(4500);
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Longer than the API server keeps a connection that it does not use (90 s).
+const IDLE: Duration = Duration::from_secs(120);
+const LINGER: Duration = Duration::from_secs(3);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A few API servers with a few connections each.
+const MOST_CONNECTIONS: usize = 128;
+const MOST_REVIEWS: usize = 8;
+const MAX_HEAD: usize = 64 * 1024;
+/// The API server stores no object above 1.5 MiB; a review holds one, and may hold its former self.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An API server that answers from a function.
+    fn webhook(answer: fn(&str) -> (u16, Value)) -> Webhook {
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| async move {
+            let (status, body) = answer(request.uri().path());
+            Response::builder().status(status).body(Full::new(Bytes::from(body.to_string())))
+        });
+        Webhook::new(Client::new(service, "default"), Settings::example(), Metrics::new().0)
+    }
+
+    fn shop(path: &str) -> (u16, Value) {
+        match path {
+            "/api/v1/namespaces/shop" => {
+                (200, json!({ "metadata": { "name": "shop", "labels": { "minimesh.io/inject": "enabled" } } }))
+            }
+            "/api/v1/namespaces/shop/resourcequotas" => (200, json!({ "items": [] })),
+            _ => (
+                404,
+                json!({ "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found" }),
+            ),
+        }
+    }
+
+    fn review(namespace: &str, pod: Value) -> String {
+        let request = json!({ "uid": "u", "kind": { "kind": "Pod" }, "namespace": namespace, "object": pod });
+        json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request }).to_string()
+    }
+
+    async fn post(webhook: &Webhook, body: impl Into<Bytes>) -> (StatusCode, String) {
+        let request = Request::post("/inject?timeout=5s").body(Full::new(body.into())).expect("a request");
+        let response = webhook.respond(request).await;
+        let status = response.status();
+        let body = response.into_body().collect().await.expect("in memory").to_bytes();
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    async fn response(webhook: &Webhook, body: String) -> Value {
+        let (status, body) = post(webhook, body).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        serde_json::from_str::<Value>(&body).expect("JSON")["response"].clone()
+    }
+
+    fn web() -> Value {
+        json!({ "metadata": { "name": "web" }, "spec": { "containers": [{ "name": "web" }] } })
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_a_labelled_namespace_gets_its_patch() {
+        let webhook = webhook(shop);
+        let answer = response(&webhook, review("shop", web())).await;
+        assert_eq!((&answer["allowed"], &answer["patchType"]), (&json!(true), &json!("JSONPatch")), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_cannot_be_read_refuses_the_pod_in_words() {
+        let answer = response(&webhook(shop), review("elsewhere", web())).await;
+        assert_eq!((&answer["allowed"], &answer["status"]["code"]), (&json!(false), &json!(503)));
+        let message = answer["status"]["message"].as_str().expect("a message");
+        assert!(message.contains("pod elsewhere/web: reading the object of namespace elsewhere"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_nobody_asked_to_mesh_is_left_alone() {
+        let unlabelled = |path: &str| match path {
+            "/api/v1/namespaces/shop" => (200, json!({ "metadata": { "name": "shop" } })),
+            path => shop(path),
+        };
+        let answer = response(&webhook(unlabelled), review("shop", web())).await;
+        assert_eq!((&answer["allowed"], answer.get("patch")), (&json!(true), None), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_review_disturbs_nothing() {
+        let webhook = webhook(shop);
+        assert_eq!(post(&webhook, "{").await.0, StatusCode::BAD_REQUEST);
+        assert_eq!(post(&webhook, vec![b' '; MAX_BODY + 1]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        let get = Request::get("/inject").body(Full::new(Bytes::new())).expect("a request");
+        assert_eq!(webhook.respond(get).await.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let elsewhere = Request::post("/").body(Full::new(Bytes::new())).expect("a request");
+        assert_eq!(webhook.respond(elsewhere).await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response(&webhook, review("shop", web())).await["allowed"], true);
+    }
+}
