@@ -9,8 +9,12 @@ compile_error!(
     "minimesh runs on Linux only: it needs network namespaces and nf_tables (on other systems use a Linux VM)"
 );
 
+mod api_server;
+mod check;
 mod commands;
 mod demo;
+mod installation;
+mod manifest;
 mod run_dir;
 mod stats;
 
@@ -29,6 +33,11 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), status: 1 }
+    }
+
+    /// What is to be said.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Everything has been said already; only the status is left.
@@ -88,6 +97,7 @@ fn multi_call(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let link = arguments.first().and_then(|name| Path::new(name).file_name()).and_then(|name| name.to_str());
     let part = match link {
         Some("minimesh-control-plane") => "control-plane",
+        Some("minimesh-injector") => "injector",
         Some("minimesh-proxy") => "proxy",
         _ => return arguments,
     };

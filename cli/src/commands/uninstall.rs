@@ -1,0 +1,130 @@
+//! `minimesh uninstall`: what is to be deleted.
+
+use serde_json::{Value, json};
+
+use crate::{
+    Failure,
+    api_server::ApiServer,
+    check::{Facts, gather},
+    installation::Installation,
+    stats::asking::print_lines,
+};
+
+/// What is to be deleted.
+#[derive(clap::Args)]
+#[command(
+    about = ABOUT,
+    long_about = "Print what is to be deleted, for kubectl delete\n\n\
+        The webhook configuration first, so that no pod waits for an injector that is gone; then everything that the chart made, \
+        and what the control plane made itself: its root, its Lease, the ConfigMaps with the public roots. While pods are meshed \
+        it refuses and names them: they would keep running and could not renew their certificates.",
+    after_long_help = EXAMPLES
+)]
+pub(crate) struct Args {
+    /// Although pods are meshed
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    installation: Installation,
+    #[command(flatten)]
+    cluster: ApiServer,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let facts = runtime.block_on(async {
+            let client = self.cluster.connect().await?;
+            Ok::<Facts, Failure>(gather(&client, self.installation.namespace(), false).await?)
+        })?;
+        let meshed = meshed(&facts);
+        if !meshed.is_empty() && !self.force {
+            let list = meshed.iter().map(|pod| format!("\n  {pod}")).collect::<String>();
+            return Err(Failure::new(format!(
+                "{} pods are meshed and could not renew their certificates:{list}\ntake them out first: `kubectl get deployments -n \
+                 NAMESPACE -o yaml | minimesh uninject - | kubectl apply -f -`; or use --force",
+                meshed.len()
+            )));
+        }
+        let objects = self.installation.objects()?.into_iter().map(|manifest| manifest.object).collect();
+        let documents = deletions(objects, self.installation.namespace(), &facts.trusting);
+        let text: String =
+            documents.iter().map(|object| format!("---\n{}", minimesh_chart::yaml::block(object))).collect();
+        print_lines(&[text.trim_end().to_owned()])
+    }
+}
+
+fn meshed(facts: &Facts) -> Vec<String> {
+    let lives = |pod: &&Value| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let pods = facts.pods.iter().filter(lives).filter(|pod| minimesh_injector::is_injected(pod));
+    let text = |pod: &Value, field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
+    pods.map(|pod| format!("{}/{}", text(pod, "namespace"), text(pod, "name"))).collect()
+}
+
+/// Names alone, the webhook configuration first and the namespace last.
+fn deletions(objects: Vec<Value>, namespace: &str, trusting: &[String]) -> Vec<Value> {
+    let own = |api: &str, kind: &str, namespace: &str, name: &str| json!({ "apiVersion": api, "kind": kind, "metadata": { "name": name, "namespace": namespace } });
+    let mut made = vec![
+        own("v1", "Secret", namespace, "minimesh-issuer"),
+        own("v1", "Secret", namespace, "minimesh-injector"),
+        own("coordination.k8s.io/v1", "Lease", namespace, "minimesh-control-plane"),
+    ];
+    made.extend(trusting.iter().map(|namespace| own("v1", "ConfigMap", namespace, "minimesh-trust")));
+    let mut all: Vec<Value> = objects.iter().rev().map(identified).collect();
+    let end = all.iter().position(|object| object["kind"] == "Namespace").unwrap_or(all.len());
+    all.splice(end..end, made);
+    all
+}
+
+fn identified(object: &Value) -> Value {
+    let mut metadata = json!({ "name": object["metadata"]["name"] });
+    if let Some(namespace) = object["metadata"].get("namespace") {
+        metadata["namespace"] = namespace.clone();
+    }
+    json!({ "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata })
+}
+
+/// In the list of commands.
+pub(super) const ABOUT: &str = "Print what is to be deleted, for kubectl delete";
+
+const EXAMPLES: &str = "Examples:
+  # the mesh, once no pod is meshed; what is gone already is no error
+  minimesh uninstall | kubectl delete --ignore-not-found -f -
+
+  # although pods are meshed
+  minimesh uninstall --force | kubectl delete --ignore-not-found -f -";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_webhook_goes_first_and_the_namespace_last() {
+        let object = |kind: &str| json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": "x", "labels": {} }, "spec": {} });
+        let objects = vec![object("Namespace"), object("Deployment"), object("MutatingWebhookConfiguration")];
+        let all = deletions(objects, "minimesh", &["shop".to_owned()]);
+        let kinds: Vec<&str> = all.iter().filter_map(|object| object["kind"].as_str()).collect();
+        assert_eq!(
+            kinds,
+            ["MutatingWebhookConfiguration", "Deployment", "Secret", "Secret", "Lease", "ConfigMap", "Namespace"]
+        );
+        assert_eq!(
+            all[0],
+            json!({ "apiVersion": "v1", "kind": "MutatingWebhookConfiguration", "metadata": { "name": "x" } })
+        );
+        assert_eq!(all[5]["metadata"], json!({ "name": "minimesh-trust", "namespace": "shop" }));
+    }
+
+    #[test]
+    fn pods_that_ended_hold_nothing_up() {
+        let pod = |phase: &str| {
+            json!({
+                "metadata": { "name": phase, "namespace": "shop" },
+                "spec": { "initContainers": [{ "name": "minimesh-proxy" }] },
+                "status": { "phase": phase },
+            })
+        };
+        let facts = Facts { pods: vec![pod("Running"), pod("Succeeded"), pod("Pending")], ..Facts::default() };
+        assert_eq!(meshed(&facts), ["shop/Running", "shop/Pending"]);
+    }
+}
