@@ -35,8 +35,9 @@ struct Kit {
     make: fn(source: &Path, kit: &Path) -> Command,
 }
 
-const KITS: [Kit; 4] = [
+const KITS: [Kit; 5] = [
     Kit { name: "go", tool: ["go", "version"], make: go },
+    Kit { name: "helm", tool: ["go", "version"], make: go },
     Kit { name: "java", tool: ["javac", "-version"], make: java },
     Kit { name: "node", tool: ["npm", "--version"], make: node },
     Kit { name: "python", tool: ["python3", "--version"], make: python },

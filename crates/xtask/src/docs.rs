@@ -17,7 +17,12 @@ pub(crate) enum Mode {
 
 type Generate = fn(&Workspace) -> Result<String, String>;
 
-const PAGES: [(&str, Generate); 2] = [("docs/errors.md", errors), ("docs/reference/cli.md", command_line)];
+const PAGES: [(&str, Generate); 4] = [
+    ("docs/errors.md", errors),
+    ("docs/reference/annotations.md", annotations),
+    ("docs/reference/chart.md", chart_values),
+    ("docs/reference/cli.md", command_line),
+];
 
 pub(crate) fn run(workspace: &Workspace, mode: Mode, report: &mut Report) {
     for (page, generate) in PAGES {
@@ -40,9 +45,60 @@ fn one(workspace: &Workspace, page: &str, generate: Generate, mode: Mode) -> Res
         .map_err(|error| format!("{page}: {error}"))
 }
 
+/// The table of annotations, printed by an example of its crate, likewise.
+fn annotations(workspace: &Workspace) -> Result<String, String> {
+    output(&mut workspace.cargo(&["run", "--quiet", "--package", "minimesh-api", "--example", "annotation-table"]))
+}
+
 /// The proxy's error table, printed by an example of its crate: this tool does not link the proxy.
 fn errors(workspace: &Workspace) -> Result<String, String> {
     output(&mut workspace.cargo(&["run", "--quiet", "--package", "minimesh-proxy", "--example", "error-table"]))
+}
+
+/// The comments of the chart's values.
+fn chart_values(workspace: &Workspace) -> Result<String, String> {
+    let path = workspace.root.join("charts/minimesh/values.yaml");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut page = String::from(
+        "# Values of the chart\n\nWritten by `cargo xtask gen-docs` from charts/minimesh/values.yaml. For Helm, and for `minimesh install \\\n--set` and `--values`.\n\n| value | default | what it is for |\n|---|---|---|\n",
+    );
+    page.push_str(&value_rows(&text)?);
+    Ok(page)
+}
+
+/// A row for each value that has a comment; a value without one is an error, unless values below it have.
+fn value_rows(values: &str) -> Result<String, String> {
+    let (_, values) = values.split_once("\n\n").ok_or("the values begin with a comment about the file")?;
+    let (mut rows, mut comment) = (String::new(), Vec::new());
+    let mut path: Vec<(usize, &str)> = Vec::new();
+    let mut documented: Option<usize> = None;
+    for line in values.lines().filter(|line| !line.trim().is_empty()) {
+        let indent = line.len() - line.trim_start().len();
+        // what stands below a documented value is its default
+        if documented.is_some_and(|above| indent > above) {
+            continue;
+        }
+        documented = None;
+        if let Some(text) = line.trim_start().strip_prefix("# ") {
+            comment.push(text);
+            continue;
+        }
+        let (key, value) = line.trim_start().split_once(':').ok_or_else(|| format!("{line:?} is no value"))?;
+        path.retain(|(above, _)| *above < indent);
+        path.push((indent, key));
+        let name = path.iter().map(|(_, key)| *key).collect::<Vec<_>>().join(".");
+        match (comment.is_empty(), value.trim()) {
+            (false, default) => {
+                let default = if default.is_empty() { "see the file".to_owned() } else { format!("`{default}`") };
+                rows.push_str(&format!("| `{name}` | {default} | {} |\n", comment.join(" ")));
+                comment.clear();
+                documented = Some(indent);
+            }
+            (true, "") => {}
+            (true, _) => return Err(format!("charts/minimesh/values.yaml: {name} has no comment")),
+        }
+    }
+    Ok(rows)
 }
 
 /// `--help` of the program and of every visible subcommand.
@@ -90,6 +146,15 @@ fn output(command: &mut Command) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_documented_by_their_comments() {
+        let values =
+            "# the file\n\n# One.\na: 1\n\nb:\n  # Two,\n  # in lines.\n  c: \"\"\n  # Three.\n  d:\n    e: 1\n";
+        let rows = "| `a` | `1` | One. |\n| `b.c` | `\"\"` | Two, in lines. |\n| `b.d` | see the file | Three. |\n";
+        assert_eq!(value_rows(values).as_deref(), Ok(rows));
+        assert!(value_rows("# f\n\na: 1\n").is_err());
+    }
 
     #[test]
     fn subcommands_are_read_from_help() {

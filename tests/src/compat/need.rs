@@ -18,6 +18,8 @@ pub enum Need {
 pub enum Kit {
     /// Programs built from Go modules.
     Go,
+    /// The real Helm.
+    Helm,
     /// Compiled Java classes.
     Java,
     /// A `node_modules` folder.

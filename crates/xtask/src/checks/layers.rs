@@ -6,15 +6,15 @@ use crate::workspace::{Package, Workspace};
 /// Crates in layers: each may use those of the layers before its own, and those of its own that stand before it.
 const LAYERS: [&[&str]; 5] = [
     &["minimesh-api"],
-    &["minimesh-balance", "minimesh-route", "minimesh-identity", "minimesh-runtime"],
-    &["minimesh-index", "minimesh-control-plane", "minimesh-proxy", "sock-shop"],
+    &["minimesh-balance", "minimesh-chart", "minimesh-route", "minimesh-identity", "minimesh-runtime"],
+    &["minimesh-index", "minimesh-control-plane", "minimesh-injector", "minimesh-proxy", "sock-shop"],
     &["minimesh-cli"],
     &["minimesh-benches", "minimesh-tests"],
 ];
 /// Tools, beside the layers: they use no crate of ours.
 const TOOLS: [&str; 1] = ["xtask"];
 /// Crates without input, output and clocks …
-const PURE: [&str; 3] = ["minimesh-balance", "minimesh-index", "minimesh-route"];
+const PURE: [&str; 4] = ["minimesh-balance", "minimesh-chart", "minimesh-index", "minimesh-route"];
 /// … so they do not name these themselves.
 const IMPURE: [&str; 9] =
     ["hyper", "hyper-util", "mio", "nix", "rtnetlink", "socket2", "tokio", "tokio-stream", "tonic"];
