@@ -20,7 +20,7 @@ use minimesh_proxy::Origin;
 use minimesh_proxy::control::{ControlHandle, FakeControl, TargetSnapshot};
 use minimesh_proxy::error::CODES;
 use minimesh_proxy::metrics::Metrics;
-use minimesh_proxy::worker::{self, OwnPorts, WorkerConfig};
+use minimesh_proxy::worker::{self, OwnPorts, Patience, WorkerConfig};
 use minimesh_route::RouteTable;
 use minimesh_runtime::drain;
 
@@ -89,19 +89,28 @@ impl Pair {
 
     /// A client's requests, one after the other on one connection to [`Pair::outbound`], and their answers. Allocates nothing.
     pub fn ask(&self, client: &mut TcpStream, times: u32) -> io::Result<()> {
-        let mut buffer = [0; 4096];
         for _ in 0..times {
-            client.write_all(REQUEST)?;
-            let mut filled = 0;
-            while !buffer[..filled].ends_with(b"0.00\"}") {
-                let count = client.read(&mut buffer[filled..])?;
-                filled += count;
-                if count == 0 || !buffer[..filled].starts_with(&RESPONSE[..15.min(filled)]) {
-                    return Err(io::Error::other(format!(
-                        "not the answer: {:?}",
-                        String::from_utf8_lossy(&buffer[..filled])
-                    )));
-                }
+            self.send(client)?;
+            self.receive(client)?;
+        }
+        Ok(())
+    }
+
+    /// The first half of that.
+    pub fn send(&self, client: &mut TcpStream) -> io::Result<()> {
+        client.write_all(REQUEST)
+    }
+
+    /// And the other.
+    pub fn receive(&self, client: &mut TcpStream) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        let mut filled = 0;
+        while !buffer[..filled].ends_with(b"0.00\"}") {
+            let count = client.read(&mut buffer[filled..])?;
+            filled += count;
+            if count == 0 || !buffer[..filled].starts_with(&RESPONSE[..15.min(filled)]) {
+                let got = String::from_utf8_lossy(&buffer[..filled]);
+                return Err(io::Error::other(format!("not the answer: {got:?}")));
             }
         }
         Ok(())
@@ -132,6 +141,7 @@ fn sidecar(
         ports: OwnPorts::default(),
         default_policy: DefaultPolicy::Deny,
         head_limit: 64 * 1024,
+        patience: Patience::default(),
         origin,
         observe: Default::default(),
     })?;

@@ -18,7 +18,7 @@ use crate::error::CODES;
 use crate::metrics::Metrics;
 use crate::net::Origin;
 use crate::observe::{self, Observe};
-use crate::worker::{self, OwnPorts, Running, WorkerConfig};
+use crate::worker::{self, OwnPorts, Patience, Running, WorkerConfig};
 use crate::{admin, cpu};
 
 /// Why the proxy could not start.
@@ -170,6 +170,7 @@ fn start_workers(
             ports: OwnPorts(ports.to_vec()),
             default_policy: args.default_policy.into(),
             head_limit: args.max_head,
+            patience: Patience { head: args.head_timeout, idle: args.idle_timeout },
             origin: Origin::Kernel,
             observe: observe.clone(),
         })?);

@@ -92,6 +92,14 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", env = "MINIMESH_MAX_HEAD", default_value_t = 64 * 1024, value_parser = head_limit)]
     pub max_head: usize,
 
+    /// How long a client may take for the head of a request, once it has begun
+    #[arg(long, value_name = "DURATION", env = "MINIMESH_HEAD_TIMEOUT", default_value = "60s", value_parser = head_timeout)]
+    pub head_timeout: Duration,
+
+    /// How long a client's connection may wait for its next request; in whole minutes, rounded up
+    #[arg(long, value_name = "DURATION", env = "MINIMESH_IDLE_TIMEOUT", default_value = "1h", value_parser = idle_timeout)]
+    pub idle_timeout: Duration,
+
     /// What is said of single requests
     #[command(flatten)]
     pub observe: observe::Args,
@@ -173,6 +181,18 @@ fn interval(text: &str) -> Result<Duration, String> {
 fn head_limit(text: &str) -> Result<usize, String> {
     let bytes: usize = text.parse().map_err(|_| "is no number of bytes".to_owned())?;
     if (4 * 1024..=1024 * 1024).contains(&bytes) { Ok(bytes) } else { Err("must be 4096 to 1048576".to_owned()) }
+}
+
+fn head_timeout(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_secs(1) { Err("must be 1s or more".to_owned()) } else { Ok(time) }
+}
+
+/// A year is for ever, and a minute the proxy's clock for connections that wait.
+fn idle_timeout(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text).map_err(|error| error.to_string())?;
+    let minute = Duration::from_secs(60);
+    if (minute..=minute * 60 * 24 * 366).contains(&time) { Ok(time) } else { Err("must be 1m to 8784h".to_owned()) }
 }
 
 #[cfg(test)]

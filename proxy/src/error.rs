@@ -140,6 +140,8 @@ kinds! {
     UpstreamClosed "upstream_closed" 502 "Bad Gateway" 14 INFO Never;
     /// What the server sent is no HTTP/1.x response.
     UpstreamMalformed "upstream_malformed" 502 "Bad Gateway" 13 INFO Never;
+    /// The server's connection ended before any byte of a response: asked once more where the method may be repeated.
+    UpstreamUnanswered "upstream_unanswered" 502 "Bad Gateway" 14 INFO Never;
 }
 
 /// Whose doing it was.

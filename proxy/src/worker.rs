@@ -54,10 +54,30 @@ pub struct WorkerConfig {
     pub default_policy: DefaultPolicy,
     /// Largest HTTP head, bytes; 64 KiB by default.
     pub head_limit: usize,
+    /// How long clients may take.
+    pub patience: Patience,
     /// How original destinations are learnt.
     pub origin: Origin,
     /// What is said of single requests; by default nothing.
     pub observe: Observe,
+}
+
+/// How long clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first byte of an HTTP head to its end. Honest clients send a head in one piece; this is for lost packets, and
+    /// against those who hold connections by sending a byte now and then. nginx allows as much.
+    pub head: Duration,
+    /// For the next request on a connection. The default is longer than any server keeps an idle connection (nginx 75 s, Go
+    /// none, JVMs 20 s to 10 min), so that a client that counts on its own time-out never meets ours; dead peers are found by
+    /// TCP's keepalive before. Counted in minutes, rounded up.
+    pub idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { head: Duration::from_secs(60), idle: Duration::from_secs(3600) }
+    }
 }
 
 /// The proxy's own ports: connections meant for them would come back.
@@ -169,6 +189,7 @@ pub(crate) async fn run(config: WorkerConfig) {
         }
     }
     tasks.spawn_local(Rc::clone(&worker).take_handed(handed));
+    tasks.spawn_local(Rc::clone(&worker).heed());
     tasks.spawn_local(Rc::clone(&worker).sweep());
     tasks.spawn_local(Rc::clone(&worker).keep_flushing());
 
@@ -198,6 +219,9 @@ pub(crate) struct Worker {
     pub(crate) random: RefCell<Rng>,
     pub(crate) default_policy: DefaultPolicy,
     pub(crate) head_limit: usize,
+    pub(crate) head_timeout: Duration,
+    /// Minutes that a connection may be idle.
+    idle_limit: u32,
     /// Everything ends at once. Whoever sets it wakes all connections.
     pub(crate) stopped: Cell<bool>,
     /// The proxy drains: idle connections are closed, the others after their request.
@@ -254,6 +278,8 @@ impl Worker {
             random: RefCell::new(Rng::new(std::hash::BuildHasher::hash_one(&seed, config.index))),
             default_policy: config.default_policy,
             head_limit: config.head_limit,
+            head_timeout: config.patience.head,
+            idle_limit: u32::try_from(config.patience.idle.as_secs().div_ceil(60)).unwrap_or(u32::MAX),
             stopped: Cell::new(false),
             closing: Cell::new(false),
             leaving: Cell::new(false),
@@ -310,7 +336,7 @@ impl Worker {
     /// Whether a client's connection has been idle for so long that nobody will miss it. Idle connections are woken for this
     /// once a minute: they need no timer of their own.
     pub(crate) fn is_idle_too_long(&self, since: u32) -> bool {
-        self.minutes.get().wrapping_sub(since) > IDLE_MINUTES
+        self.minutes.get().wrapping_sub(since) > self.idle_limit
     }
 
     /// The credentials in force.
@@ -399,28 +425,42 @@ impl Worker {
         }
     }
 
-    /// Once a second: what has become too old goes, and what control has published reaches connections that are idle.
+    /// What control says of this pod reaches its connections at once: from the moment in which a pod is marked for deletion, each
+    /// request that goes elsewhere is one that its application cannot take with it.
+    async fn heed(self: Rc<Self>) {
+        let mut workload = self.control.workload();
+        loop {
+            self.leaving.set(workload.borrow_and_update().known().is_some_and(|workload| workload.draining));
+            self.turn();
+            if workload.changed().await.is_err() {
+                // the end of control: nothing will come
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// A decision about an open connection may have turned.
+    fn turn(&self) {
+        self.turns.set(self.turns.get() + 1);
+        self.connections.wake_all();
+    }
+
+    /// Once a second: what has become too old goes, and what control has published of ports reaches connections that are idle.
     async fn sweep(self: Rc<Self>) {
         let mut tick = tokio::time::interval(SWEEP);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut quiet = 0;
-        let mut own = None;
         for second in 1u64.. {
             tick.tick().await;
             let minute = second.is_multiple_of(60);
             if minute {
                 self.minutes.set(self.minutes.get().wrapping_add(1));
             }
-            let workload = self.workload.borrow_mut().get().known().cloned();
-            self.leaving.set(workload.as_ref().is_some_and(|workload| workload.draining));
-            let moved = workload.as_ref().map(Arc::as_ptr) != own.as_ref().map(Arc::as_ptr);
-            own = workload;
-            let changed = self.ports.sweep() | moved;
+            let changed = self.ports.sweep();
             self.targets.sweep();
             if changed {
-                self.turns.set(self.turns.get() + 1);
-            }
-            if changed || minute {
+                self.turn();
+            } else if minute {
                 self.connections.wake_all();
             }
             quiet = if self.connections.take_activity() { 0 } else { quiet + 1 };
@@ -432,10 +472,6 @@ impl Worker {
 }
 
 const SWEEP: Duration = Duration::from_secs(1);
-
-/// Longer than any server keeps an idle connection (nginx 75 s, Go none, JVMs 20 s to 10 min), so that a client that counts on
-/// its own time-out never meets ours; dead peers are found by TCP's keepalive before.
-const IDLE_MINUTES: u32 = 60;
 
 /// Sweeps without a request after which free buffers go back to the system.
 const QUIET: u32 = 10;

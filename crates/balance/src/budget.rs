@@ -11,6 +11,8 @@ use std::time::Instant;
 pub struct Budget {
     /// In billionths.
     tokens: Cell<u64>,
+    /// Requests since then, which are not in `tokens` yet.
+    requests: Cell<u64>,
     counted: Cell<Instant>,
 }
 
@@ -26,30 +28,29 @@ const MOST: u64 = 100 * TOKEN;
 impl Budget {
     /// A full one.
     pub fn new(now: Instant) -> Budget {
-        Budget { tokens: Cell::new(MOST), counted: Cell::new(now) }
+        Budget { tokens: Cell::new(MOST), requests: Cell::new(0), counted: Cell::new(now) }
     }
 
-    /// A request is sent for the first time.
-    pub fn deposit(&self, now: Instant) {
-        self.set(self.level(now) + PER_REQUEST, now);
+    /// A request is sent for the first time. All are counted, and few are ever sent again: this is one addition, the rest is
+    /// done when somebody asks.
+    pub fn deposit(&self) {
+        self.requests.set(self.requests.get().saturating_add(1));
     }
 
     /// A request is to be sent again; `false`: not now.
     pub fn withdraw(&self, now: Instant) -> bool {
         let level = self.level(now);
         let enough = level >= TOKEN;
-        self.set(if enough { level - TOKEN } else { level }, now);
+        self.tokens.set(if enough { level - TOKEN } else { level });
+        self.requests.set(0);
+        self.counted.set(self.counted.get().max(now));
         enough
     }
 
     fn level(&self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(self.counted.get()).as_nanos();
         let brought = u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(PER_SECOND);
-        self.tokens.get().saturating_add(brought).min(MOST)
-    }
-
-    fn set(&self, level: u64, now: Instant) {
-        self.tokens.set(level.min(MOST));
-        self.counted.set(self.counted.get().max(now));
+        let earned = self.requests.get().saturating_mul(PER_REQUEST);
+        self.tokens.get().saturating_add(brought).saturating_add(earned).min(MOST)
     }
 }

@@ -275,7 +275,7 @@ fn a_budget_lets_a_burst_pass_and_then_a_share() {
     let now = Instant::now();
     let budget = Budget::new(now);
     assert_eq!((0..200).filter(|_| budget.withdraw(now)).count(), 100);
-    (0..10).for_each(|_| budget.deposit(now));
+    (0..10).for_each(|_| budget.deposit());
     assert_eq!((0..10).filter(|_| budget.withdraw(now)).count(), 2);
     let later = now + Duration::from_millis(500);
     assert_eq!((0..10).filter(|_| budget.withdraw(later)).count(), 5);
@@ -294,7 +294,7 @@ proptest! {
             if retry {
                 retries += u32::from(budget.withdraw(now));
             } else {
-                budget.deposit(now);
+                budget.deposit();
                 requests += 1;
             }
             let most = 100.0 + 0.2 * f64::from(requests) + 10.0 * (now - start).as_secs_f64();

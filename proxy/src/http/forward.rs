@@ -39,6 +39,9 @@ pub(crate) struct Passage<'a> {
     pub(crate) waited: Duration,
     /// Whether an answer is thrown away, because the route wants another attempt.
     pub(crate) retries: Option<&'a Retries<'a>>,
+    /// Asked where the server ended without an answer, with the bytes that begin with the request's head: whether it goes
+    /// elsewhere. Where nobody is asked, it does not.
+    pub(crate) again: Option<&'a dyn Fn(&[u8]) -> bool>,
     /// The request stays in the client's buffer as far as it can, for a copy.
     pub(crate) keep: bool,
 }
@@ -125,6 +128,10 @@ pub(crate) async fn forward(
     if let Some(error) = not_delivered(&exchange, &response, passage) {
         let repeatable = exchange.request().is_repeatable();
         return Err(Failed { repeatable, ..Failed::untouched(error) });
+    }
+    if goes_elsewhere(&exchange, &response, passage) {
+        let error = Error::new(Kind::UpstreamUnanswered, Side::Upstream);
+        return Err(Failed::untouched(error.because("the far proxy's server ended without an answer")));
     }
     if passage.retries.is_some_and(|retries| is_discarded(&exchange, &response, passage, retries)) {
         return Ok(discard(&mut exchange, &response, goodbye));
@@ -310,7 +317,9 @@ async fn response_head(
             // the application's own interim response proves it as well
             exchange.delivered();
         }
-        if is_goodbye || is_delivered || head.minor == 0 {
+        if is_goodbye {
+            exchange.skip_aside(&response);
+        } else if is_delivered || head.minor == 0 {
             exchange.skip(&response);
         } else {
             exchange.interim(&response).await?;
@@ -338,8 +347,22 @@ fn not_delivered(exchange: &Exchange<'_>, response: &ResponseHead, passage: &Pas
     Some(error.because("the far proxy did not pass the request on"))
 }
 
+/// Whether the far proxy, believed over mTLS only, says that its server ended without an answer, and the request is to be sent
+/// to somebody else instead of passing that on.
+fn goes_elsewhere(exchange: &Exchange<'_>, response: &ResponseHead, passage: &Passage<'_>) -> bool {
+    let Some(again) = passage.again.filter(|_| passage.mesh && exchange.request().is_repeatable()) else {
+        return false;
+    };
+    let said = response.mesh_error(&exchange.up.buffer.bytes()[..response.len]);
+    said == Some(Kind::UpstreamUnanswered.row().code.as_bytes()) && again(exchange.down.buffer.bytes())
+}
+
 fn unanswered(failure: Failure, exchange: &Exchange<'_>) -> Failed {
-    Failed { repeatable: exchange.request().is_repeatable(), ..Failed::untouched(error_of(failure)) }
+    let mut error = error_of(failure);
+    if error.kind == Kind::UpstreamClosed && !exchange.is_answered() {
+        error.kind = Kind::UpstreamUnanswered;
+    }
+    Failed { repeatable: exchange.request().is_repeatable(), ..Failed::untouched(error) }
 }
 
 fn error_of(failure: Failure) -> Error {

@@ -11,5 +11,5 @@ mod retry;
 mod server;
 
 pub(crate) use forward::{Failed, Forwarded, GOODBYE, OWN_LINES, Passage, forward};
-pub(crate) use retry::Retries;
-pub(crate) use server::{Next, linger, next_request};
+pub(crate) use retry::{KEY, Retries, is_idempotent};
+pub(crate) use server::{HeadLimits, Next, linger, next_request};

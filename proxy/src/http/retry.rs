@@ -1,9 +1,10 @@
 //! Repetition that a route asks for (GEP-1731), decided for HTTP/1 and HTTP/2 alike: what was answered with a code that the route
 //! lists, and what failed or timed out.
 //!
-//! Beside it stands what needs no route: a request that provably was not delivered goes to another endpoint. A failure that
-//! proves nothing repeats only what may happen twice (RFC 9110 section 9.2.2: "a proxy MUST NOT automatically retry
-//! non-idempotent requests"); a code that the route lists repeats every method, because the route's author says so.
+//! Beside it stands what needs no route: a request that provably was not delivered goes to another endpoint, and one that was
+//! not answered with a single byte does once (ADR 10). A failure that proves nothing repeats only what may happen twice (RFC 9110
+//! section 9.2.2: "a proxy MUST NOT automatically retry non-idempotent requests"); a code that the route lists repeats every
+//! method, because the route's author says so.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -32,21 +33,23 @@ const PAUSE: Duration = Duration::from_millis(25);
 const DOUBLINGS: u32 = 4;
 
 impl<'a> Retries<'a> {
-    /// For a new request, which adds to the budget.
+    /// For a new request.
     pub(crate) fn new(
         policy: &'a Policy,
         budget: &'a Budget,
         cells: &'a WorkerCells,
         request: &RequestView<'_>,
     ) -> Retries<'a> {
-        budget.deposit(Instant::now().into_std());
-        Retries { policy, budget, cells, idempotent: is_idempotent(request), made: Cell::new(0) }
+        let mut has_key = false;
+        request.headers.get_all(KEY, &mut |_| has_key = true);
+        let idempotent = is_idempotent(request.method, has_key);
+        Retries { policy, budget, cells, idempotent, made: Cell::new(0) }
     }
 
     /// Whether a response is thrown away, because the request is sent again. `cause`: an error of the far proxy, known by its
     /// certificate, that stands for a response.
     pub(crate) fn discards(&self, status: u16, cause: Option<Kind>) -> bool {
-        if let Some(Kind::UpstreamClosed) = cause
+        if let Some(Kind::UpstreamClosed | Kind::UpstreamUnanswered) = cause
             && self.idempotent
         {
             return self.take(RetryReason::Disconnected);
@@ -59,7 +62,7 @@ impl<'a> Retries<'a> {
         let reason = match error.kind {
             _ if error.retry == Retry::OtherEndpoint => RetryReason::NotDelivered,
             Kind::RequestTimeout if self.idempotent => RetryReason::Timeout,
-            Kind::UpstreamClosed if self.idempotent => RetryReason::Disconnected,
+            Kind::UpstreamClosed | Kind::UpstreamUnanswered if self.idempotent => RetryReason::Disconnected,
             _ => return false,
         };
         self.take(reason)
@@ -96,12 +99,14 @@ impl<'a> Retries<'a> {
     }
 }
 
-/// RFC 9110 section 9.2.2, and the client's own word (draft-ietf-httpapi-idempotency-key-header).
-fn is_idempotent(request: &RequestView<'_>) -> bool {
-    let mut has_key = false;
-    request.headers.get_all("idempotency-key", &mut |_| has_key = true);
-    has_key || matches!(request.method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+/// Whether a request may happen twice: RFC 9110 section 9.2.2, and the client's own word
+/// (draft-ietf-httpapi-idempotency-key-header).
+pub(crate) fn is_idempotent(method: &str, has_key: bool) -> bool {
+    has_key || matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
 }
+
+/// The header of that word.
+pub(crate) const KEY: &str = "idempotency-key";
 
 #[cfg(test)]
 mod tests {
@@ -133,12 +138,13 @@ mod tests {
         let policy = policy(&[], 9, None);
         let error = |kind| Error::new(kind, Side::Upstream);
         let repeats = |retries: &Retries<'_>| {
-            let kinds = [Kind::UpstreamClosed, Kind::RequestTimeout, Kind::ConnectRefused, Kind::UpstreamMalformed];
-            (kinds.map(|kind| retries.repeats(&error(kind))), retries.discards(502, Some(Kind::UpstreamClosed)))
+            let kinds = [Kind::UpstreamUnanswered, Kind::RequestTimeout, Kind::ConnectRefused, Kind::UpstreamMalformed];
+            let said = [Kind::UpstreamClosed, Kind::UpstreamUnanswered];
+            (kinds.map(|kind| retries.repeats(&error(kind))), said.map(|kind| retries.discards(502, Some(kind))))
         };
-        assert_eq!(with(&policy, "PUT", &[], repeats), ([true, true, true, false], true));
-        assert_eq!(with(&policy, "POST", &[], repeats), ([false, false, true, false], false));
-        assert_eq!(with(&policy, "POST", &[("Idempotency-Key", "1")], repeats), ([true, true, true, false], true));
+        assert_eq!(with(&policy, "PUT", &[], repeats), ([true, true, true, false], [true; 2]));
+        assert_eq!(with(&policy, "POST", &[], repeats), ([false, false, true, false], [false; 2]));
+        assert_eq!(with(&policy, "POST", &[("Idempotency-Key", "1")], repeats), ([true, true, true, false], [true; 2]));
     }
 
     #[test]

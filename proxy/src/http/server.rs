@@ -4,10 +4,11 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::h1::{Alarm, Conn, HeadError, RequestHead, parse_request};
 use crate::io::{Buffer, USUAL};
+use crate::worker::Worker;
 
 /// What comes next on a connection.
 #[derive(Debug)]
@@ -24,15 +25,27 @@ pub(crate) enum Next {
     Slow,
 }
 
-/// From the first bytes of a head to its end. Honest clients send a head in one piece; this is for lost packets, and against
-/// those who hold connections by sending a byte now and then. nginx allows as much.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a head may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    /// Its size.
+    pub(crate) bytes: usize,
+    /// From its first bytes to its end.
+    pub(crate) time: Duration,
+}
+
+impl HeadLimits {
+    /// As the worker is told; `own`: what a proxy of ours may have added.
+    pub(crate) fn of(worker: &Worker, own: usize) -> HeadLimits {
+        HeadLimits { bytes: worker.head_limit + own, time: worker.head_timeout }
+    }
+}
 
 /// Reads the next head. `end_idle` is asked on every wake-up while nothing has been received; `alarm` is used only where a head
 /// comes in pieces.
 pub(crate) async fn next_request(
     conn: &mut Conn,
-    limit: usize,
+    limits: HeadLimits,
     alarm: &mut Alarm,
     end_idle: impl Fn() -> bool,
 ) -> Next {
@@ -43,11 +56,11 @@ pub(crate) async fn next_request(
             conn.buffer.consume(2);
         }
         if look && !conn.buffer.is_empty() {
-            match parse_request(conn.buffer.bytes(), limit) {
+            match parse_request(conn.buffer.bytes(), limits.bytes) {
                 Ok(Some(head)) => return Next::Request(head),
                 Ok(None) if !begun => {
                     begun = true;
-                    alarm.set(Some(Instant::now() + HEAD_TIMEOUT));
+                    alarm.set(Some(Instant::now() + limits.time));
                 }
                 Ok(None) => {}
                 Err(error) => return Next::Refused(error),
@@ -66,35 +79,78 @@ pub(crate) async fn next_request(
             // a head that comes byte by byte is not read from its start for each of them, but for each of its lines
             Ok(count) => {
                 let bytes = conn.buffer.bytes();
-                look = !begun || bytes.len() >= limit || bytes[bytes.len() - count..].contains(&b'\n');
+                look = !begun || bytes.len() >= limits.bytes || bytes[bytes.len() - count..].contains(&b'\n');
             }
             Err(next) => return next,
         }
     }
 }
 
-/// How long a client may go on sending after it was answered, and how much.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+/// How long a client may go on sending after it was answered: many programs write all of a request before they read a byte of
+/// its answer, and a write that fails is all that they then report.
+const LINGER: Duration = Duration::from_secs(20);
+
+/// A client that has said nothing for so long has read its answer, or never will.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// And how much: a fifth of a second of one core, for a client that never stops.
+const LINGER_BYTES: usize = 256 * 1024 * 1024;
 
 /// Ends a connection whose client may still be sending: closing at once would answer its bytes with an RST, which can
 /// overtake the answer.
 pub(crate) async fn linger(conn: Conn) {
     let Conn { mut stream, buffer } = conn;
     drop(buffer);
-    let _ = timeout(LINGER, async {
-        if poll_fn(|cx| stream.poll_finish(cx)).await.is_err() {
-            return;
-        }
-        let mut left = LINGER_BYTES;
-        let mut sink = Buffer::default();
-        while let Ok(count) = stream.fill(&mut sink).await {
-            sink.clear();
-            if count == 0 || count > left {
-                return;
+    let until = Instant::now() + LINGER;
+    let silence = || (Instant::now() + SILENCE).min(until);
+    if !matches!(timeout_at(silence(), poll_fn(|cx| stream.poll_finish(cx))).await, Ok(Ok(()))) {
+        return;
+    }
+    let mut left = LINGER_BYTES;
+    let mut sink = Buffer::default();
+    while let Ok(Ok(1..)) = timeout_at(silence(), stream.fill(&mut sink)).await {
+        let Some(rest) = left.checked_sub(sink.len()) else { return };
+        left = rest;
+        sink.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::io::Stream;
+
+    /// How long a connection lingers whose client does this, and reads nothing.
+    async fn lingered<F: Future<Output = ()> + 'static>(client: impl FnOnce(TcpStream) -> F) -> Duration {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let tcp = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("loopback");
+        let (server, _) = listener.accept().await.expect("a connection");
+        tokio::task::spawn_local(client(tcp));
+        let began = Instant::now();
+        linger(Conn { stream: Stream::Plain(server), buffer: Buffer::default() }).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(flavor = "local", start_paused = true)]
+    async fn nobody_is_lingered_for_without_end() {
+        let silent = lingered(|tcp| async move {
+            tokio::time::sleep(LINGER * 2).await;
+            drop(tcp);
+        });
+        assert_eq!(silent.await.as_secs(), SILENCE.as_secs());
+        // an end of the client's is waited for, and no longer
+        let ending = lingered(|mut tcp| async move { tcp.shutdown().await.expect("open") });
+        assert!(ending.await < SILENCE);
+        let busy = lingered(|mut tcp| async move {
+            while tcp.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(SILENCE / 4).await;
             }
-            left -= count;
-        }
-    })
-    .await;
+        });
+        assert!(busy.await.as_secs() <= LINGER.as_secs());
+    }
 }

@@ -23,8 +23,8 @@ use crate::error::{Error, Kind, Retry, Side};
 use crate::http::OWN_LINES;
 use crate::http::h1::Conn;
 use crate::http::h2::{
-    Dialling, Downstream, Failed, Fields, Incoming, Keep, Link, Outgoing, Parting, Passage, Pool, Reply, Slot, Socket,
-    Use, accept, answer, check, drive, forward, view, wire,
+    Dialling, Downstream, Ended, Failed, Fields, Incoming, Keep, Link, Outgoing, Parting, Passage, Pool, Reply, Slot,
+    Socket, Use, accept, answer, check, drive, forward, view, wire,
 };
 use crate::io::Tls;
 use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal, RetryReason};
@@ -95,11 +95,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn) {
     };
     cells.opened();
     let opened = Instant::now();
-    let end = accept(worker, end, &session.socket, &parting, |incoming| stream(Rc::clone(&session), incoming)).await;
-    if end == CloseReason::Protocol {
-        count(worker, &Error::new(Kind::ProtocolViolation, Side::Downstream));
-    }
-    let end = if session.permit.holds_for_requests(worker) { end } else { CloseReason::Policy };
+    let ended = accept(worker, end, &session.socket, &parting, |incoming| stream(Rc::clone(&session), incoming)).await;
+    note(worker, session.address, ended);
+    let end = if session.permit.holds_for_requests(worker) { ended.reason } else { CloseReason::Policy };
     cells.closed(end, opened.elapsed());
     session.socket.close();
 }
@@ -107,15 +105,50 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn) {
 /// Tells a peer that is not let in.
 pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, conn: Conn, refusal: Refusal) {
     let (end, socket) = wire(conn);
+    let address = socket.peer().filter(|_| worker.observer.is_on());
     let each = |incoming: Incoming| {
         worker.cells.refused(refusal);
         port.cells(worker, EdgeProtocol::Http, peer).denied();
         count(worker, &Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word()).at(port.address));
         let Incoming { head, mut down } = incoming;
-        answer(Kind::PolicyDenied, &Reply::of(&head, Direction::Inbound), false, &mut down);
+        let reply = Reply::of(&head, Direction::Inbound);
+        answer(Kind::PolicyDenied, &reply, false, &mut down);
+        if let Some(mut record) = record_of(worker, port, peer, address, &head) {
+            record.failed(Kind::PolicyDenied, None);
+            record.told_grpc(reply.seen(Kind::PolicyDenied.row()).1);
+            worker.observer.finish(record);
+        }
         async {}
     };
-    accept(worker, end, &socket, &|| Parting::Served, each).await;
+    let ended = accept(worker, end, &socket, &|| Parting::Served, each).await;
+    note(worker, address, ended);
+}
+
+/// What a client did wrong that is no request's.
+fn note(worker: &Worker, address: Option<SocketAddr>, ended: Ended) {
+    if let Some(kind) = ended.error {
+        count(worker, &Error::new(kind, Side::Downstream));
+        worker.observer.refused_by(Direction::Inbound, Wire::Http2, address, kind);
+    }
+}
+
+/// Begins a record of a request, where somebody wants to know.
+fn record_of(
+    worker: &Worker,
+    port: &Port,
+    peer: &Peer,
+    address: Option<SocketAddr>,
+    head: &http::request::Parts,
+) -> Option<Box<Record>> {
+    if !worker.observer.is_on() {
+        return None;
+    }
+    let fields = Fields(head);
+    let mut record = worker.observer.request(Direction::Inbound, Wire::Http2, address, &view(head, &fields))?;
+    record.endpoint = Some(port.address);
+    record.client_identity = peer.identity().map(SpiffeId::to_shared);
+    record.server_identity = worker.own_identity();
+    Some(record)
 }
 
 /// The life of one inbound request.
@@ -123,10 +156,9 @@ async fn stream(session: Rc<Session>, incoming: Incoming) {
     let Incoming { head, down } = incoming;
     let reply = Reply::of(&head, Direction::Inbound);
     let cells = session.cells();
-    let mut client = Client { session, down, reply, began: Instant::now(), cells, record: None };
-    if client.session.worker.observer.is_on() {
-        client.observe(&head);
-    }
+    let Session { worker, permit, address, .. } = &*session;
+    let record = record_of(worker, permit.port(), permit.peer(), *address, &head);
+    let mut client = Client { session, down, reply, began: Instant::now(), cells, record };
     if let Err(failed) = client.run(head).await {
         client.refuse(failed);
     }
@@ -136,18 +168,6 @@ async fn stream(session: Rc<Session>, incoming: Incoming) {
 }
 
 impl Client {
-    /// Begins a record of the request.
-    fn observe(&mut self, head: &http::request::Parts) {
-        let Session { worker, permit, address, .. } = &*self.session;
-        let fields = Fields(head);
-        self.record = worker.observer.request(Direction::Inbound, Wire::Http2, *address, &view(head, &fields));
-        if let Some(record) = &mut self.record {
-            record.endpoint = Some(permit.port().address);
-            record.client_identity = permit.peer().identity().map(SpiffeId::to_shared);
-            record.server_identity = worker.own_identity();
-        }
-    }
-
     async fn run(&mut self, head: http::request::Parts) -> Result<(), Failed> {
         let session = Rc::clone(&self.session);
         if session.authorize(&head).map_err(Failed::untouched)? == Admission::Audited {
@@ -193,6 +213,7 @@ impl Client {
             waited: waiting.elapsed(),
             deadline: None,
             retries: None,
+            again: None,
             keep: false,
         };
         let forwarded = forward(&mut self.down, &slot, outgoing, &passage).await?;

@@ -19,7 +19,7 @@ use super::{count, tcp};
 use crate::detect::Undecided;
 use crate::error::{Answer, Error, Kind, Side, render};
 use crate::http::h1::{Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead};
-use crate::http::{Failed, GOODBYE, Next, OWN_LINES, Passage, forward, linger, next_request};
+use crate::http::{Failed, GOODBYE, HeadLimits, Next, OWN_LINES, Passage, forward, linger, next_request};
 use crate::io::{Buffer, Tls};
 use crate::metrics::{Classification, CloseReason, EdgeCells, Refusal};
 use crate::observe::{Record, Wire, address_of};
@@ -88,7 +88,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         cells,
         record: None,
     };
-    let limit = worker.head_limit + if permit.peer().identity().is_some() { OWN_LINES } else { 0 };
+    let own = if permit.peer().identity().is_some() { OWN_LINES } else { 0 };
     let parting = || worker.closing.get() || worker.leaving.get();
     let mut parted = false;
     loop {
@@ -96,9 +96,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
         let over = || worker.stopped.get() || !permit.holds_for_requests(worker) || worker.is_idle_too_long(since);
         let end_idle = || over() || (parting() && !parted);
         let (conn, alarm) = (&mut client.conn, &mut client.alarm);
+        let limits = HeadLimits::of(worker, own);
         let next = match parted {
-            false => next_request(conn, limit, alarm, end_idle).await,
-            true => Box::pin(last_request(conn, limit, alarm, end_idle)).await,
+            false => next_request(conn, limits, alarm, end_idle).await,
+            true => Box::pin(last_request(conn, limits, alarm, end_idle)).await,
         };
         let head = match next {
             Next::Request(head) => head,
@@ -137,8 +138,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn, app: 
 }
 
 /// After the goodbye: a request that crossed it, or the peer's end. A peer that does neither is not waited for.
-async fn last_request(conn: &mut Conn, limit: usize, alarm: &mut Alarm, end_idle: impl Fn() -> bool) -> Next {
-    timeout(PARTING, next_request(conn, limit, alarm, end_idle)).await.unwrap_or(Next::Idle)
+async fn last_request(conn: &mut Conn, limits: HeadLimits, alarm: &mut Alarm, end_idle: impl Fn() -> bool) -> Next {
+    timeout(PARTING, next_request(conn, limits, alarm, end_idle)).await.unwrap_or(Next::Idle)
 }
 
 /// Tells a peer that is not let in, once it has asked.
@@ -148,7 +149,8 @@ pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, mut 
     let error = Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word()).at(port.address);
     count(worker, &error);
     let mut alarm = Alarm::default();
-    let asked = next_request(&mut conn, worker.head_limit, &mut alarm, || worker.stopped.get());
+    let limits = HeadLimits::of(worker, 0);
+    let asked = next_request(&mut conn, limits, &mut alarm, || worker.stopped.get());
     let (method, length) = match timeout(ASK, asked).await {
         Ok(Next::Request(head)) => {
             refused(worker, record_of(worker, port, peer, &conn, &head));
@@ -237,6 +239,7 @@ impl Client<'_> {
             began,
             waited,
             retries: None,
+            again: None,
             keep: false,
         };
         let turns = worker.turns.get();

@@ -203,6 +203,8 @@ words! {
         Status = "status",
         /// The attempt took longer than the route allows.
         Timeout = "timeout",
+        /// The connection ended before any byte of an answer, and the method may be repeated.
+        Unanswered = "unanswered",
     }
 }
 

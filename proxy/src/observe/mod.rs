@@ -162,7 +162,13 @@ impl Observer {
 
     /// A connection or request that is not followed, or that could not be read.
     pub(crate) fn refused(&self, direction: Direction, wire: Wire, stream: &Stream, kind: Kind) {
-        if let Some(mut record) = self.connection(direction, wire, stream) {
+        self.refused_by(direction, wire, address_of(stream), kind);
+    }
+
+    /// The same where the address is all that is known of the client any more.
+    pub(crate) fn refused_by(&self, direction: Direction, wire: Wire, client: Option<SocketAddr>, kind: Kind) {
+        if self.lines.is_some() {
+            let mut record = Box::new(Record::new(direction, wire, client));
             record.failed(kind, None);
             self.finish(record);
         }

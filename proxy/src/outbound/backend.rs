@@ -64,6 +64,8 @@ pub(crate) struct Tried {
     count: usize,
     /// Somebody who was asked before may be asked again, where nobody else is left.
     lenient: bool,
+    /// Somebody ended without an answer.
+    unanswered: bool,
 }
 
 impl Tried {
@@ -82,6 +84,15 @@ impl Tried {
         self.addresses.rotate_right(1);
         self.addresses[0] = Some(address);
         self.lenient = true;
+    }
+
+    /// Somebody may have got the request, and ended without an answer: that is borne once.
+    pub(super) fn note_unanswered(&mut self) {
+        self.unanswered = true;
+    }
+
+    pub(super) fn was_unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// Whether this is the first attempt.

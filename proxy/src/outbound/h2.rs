@@ -45,8 +45,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Rc<Target>, conn: Conn) 
     let parting = || if worker.closing.get() { Parting::Now } else { Parting::Stay };
     let address = socket.peer().filter(|_| worker.observer.is_on());
     let each = |incoming| stream(Rc::clone(worker), Rc::clone(target), address, incoming);
-    if accept(worker, end, &socket, &parting, each).await == CloseReason::Protocol {
-        count(worker, &Error::new(Kind::ProtocolViolation, Side::Downstream));
+    let ended = accept(worker, end, &socket, &parting, each).await;
+    if let Some(kind) = ended.error {
+        count(worker, &Error::new(kind, Side::Downstream));
+        worker.observer.refused_by(Direction::Outbound, Wire::Http2, address, kind);
     }
 }
 
@@ -120,24 +122,28 @@ impl Client {
         if !choice.filters.rewrite.is_none() {
             outgoing.rewrite(&choice.filters.rewrite, choice.prefix as usize).map_err(Failed::untouched)?;
         }
+        self.target.retries.deposit();
         let mut tried = Tried::default();
         let result = loop {
             let endpoint = match choice.pick(worker, &tried).await {
                 Ok(endpoint) => endpoint,
                 Err(error) => break Err(Failed::untouched(error)),
             };
-            match self.attempt(&outgoing, &choice, &endpoint, retries.as_deref(), tried.is_empty()).await {
+            match self.attempt(&outgoing, &choice, &endpoint, retries.as_deref(), &tried).await {
                 Ok(true) => break Ok(()),
                 // the answer was thrown away
                 Ok(false) => {}
-                Err(failed) => match choice.again(worker, &endpoint, &lost(&failed), retries.as_deref(), &mut tried) {
-                    Again::AtOnce => {
-                        self.note_retry();
-                        continue;
+                Err(failed) => {
+                    let lost = self.lost(&outgoing, &failed, retries.as_deref());
+                    match choice.again(worker, &endpoint, &lost, &mut tried) {
+                        Again::AtOnce => {
+                            self.note_retry();
+                            continue;
+                        }
+                        Again::AfterPause => {}
+                        Again::Never => break Err(failed),
                     }
-                    Again::AfterPause => {}
-                    Again::Never => break Err(failed),
-                },
+                }
             }
             tried.avoid(endpoint.address);
             self.note_retry();
@@ -154,6 +160,18 @@ impl Client {
             }
         }
         result
+    }
+
+    /// What a failed attempt leaves to be judged.
+    fn lost<'a>(&'a self, request: &Outgoing, failed: &'a Failed, retries: Option<&'a Retries<'a>>) -> Lost<'a> {
+        Lost {
+            error: &failed.error,
+            repeatable: failed.repeatable && failed.answered.is_none(),
+            proof: failed.undelivered,
+            idempotent: request.may_happen_twice(),
+            retries,
+            budget: &self.target.retries,
+        }
     }
 
     fn note_retry(&mut self) {
@@ -180,7 +198,7 @@ impl Client {
         choice: &Choice<'_>,
         endpoint: &Rc<Endpoint>,
         retries: Option<&Retries<'_>>,
-        first: bool,
+        tried: &Tried,
     ) -> Result<bool, Failed> {
         let (worker, began) = (&self.worker, choice.began);
         let mut load = Load::new(endpoint);
@@ -190,7 +208,7 @@ impl Client {
         }
         let deadline = choice.attempt_deadline();
         // what earlier attempts took is no time of ours either
-        let mut waited = if first { Duration::ZERO } else { load.began - began };
+        let mut waited = if tried.is_empty() { Duration::ZERO } else { load.began - began };
         let waiting = Instant::now();
         let slot = self.down.unless_gone(deadline, Box::pin(slot(worker, endpoint))).await;
         let slot = slot.map_err(|error| Failed::untouched(error.at(endpoint.address)))?;
@@ -205,6 +223,7 @@ impl Client {
             ));
         }
         let session = choice.session_edits(endpoint);
+        let again = || outgoing.may_happen_twice() && choice.may_ask_again(worker, endpoint, tried);
         let passage = Passage {
             response: session.as_deref().unwrap_or(choice.response()),
             mesh: endpoint.is_mesh(),
@@ -216,6 +235,7 @@ impl Client {
             waited,
             deadline,
             retries,
+            again: Some(&again),
             keep: choice.mirrors != 0,
         };
         match forward(&mut self.down, &slot, outgoing, &passage).await {
@@ -275,11 +295,6 @@ impl Client {
             count_response(cells, status, grpc, Duration::ZERO, Duration::ZERO);
         }
     }
-}
-
-fn lost(failed: &Failed) -> Lost<'_> {
-    let repeatable = failed.repeatable && failed.answered.is_none();
-    Lost { error: &failed.error, repeatable, proof: failed.undelivered }
 }
 
 /// A place on a link to the endpoint. A wait is counted apart from the time that the proxy takes itself.

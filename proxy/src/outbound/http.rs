@@ -24,7 +24,9 @@ use crate::error::{Answer, Error, Kind, Side, render};
 use crate::http::h1::{
     Alarm, Body, Conn, Failure, Guard, HeadError, Lines, Method, RequestHead, parse_request, rewrite_head, write_head,
 };
-use crate::http::{Failed, Forwarded, Next, Passage, Retries, forward, linger, next_request};
+use crate::http::{
+    Failed, Forwarded, HeadLimits, KEY, Next, Passage, Retries, forward, is_idempotent, linger, next_request,
+};
 use crate::io::Buffer;
 use crate::metrics::{Classification, CloseReason, EdgeCells, MirrorResult, RetryReason};
 use crate::observe::{Record, Route, Wire, address_of};
@@ -67,25 +69,26 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Target, conn: Conn) {
     loop {
         let since = worker.idle_since();
         let end_idle = || worker.closing.get() || worker.is_idle_too_long(since);
-        let mut head = match next_request(&mut client.conn, worker.head_limit, &mut client.alarm, end_idle).await {
-            Next::Request(head) => head,
-            Next::End | Next::Idle => return,
-            Next::Slow => {
-                count(worker, &Error::new(Kind::HeadTimeout, Side::Downstream));
-                let stream = &client.conn.stream;
-                worker.observer.refused(Direction::Outbound, Wire::Http11, stream, Kind::HeadTimeout);
-                return Box::pin(answer_and_close(worker, client.conn, Kind::HeadTimeout)).await;
-            }
-            Next::Refused(error) => {
-                let kind = match error {
-                    HeadError::TooLarge => Kind::HeadTooLarge,
-                    HeadError::Malformed(_) => Kind::BadRequest,
-                };
-                count(worker, &because(kind, error));
-                worker.observer.refused(Direction::Outbound, Wire::Http11, &client.conn.stream, kind);
-                return Box::pin(answer_and_close(worker, client.conn, kind)).await;
-            }
-        };
+        let mut head =
+            match next_request(&mut client.conn, HeadLimits::of(worker, 0), &mut client.alarm, end_idle).await {
+                Next::Request(head) => head,
+                Next::End | Next::Idle => return,
+                Next::Slow => {
+                    count(worker, &Error::new(Kind::HeadTimeout, Side::Downstream));
+                    let stream = &client.conn.stream;
+                    worker.observer.refused(Direction::Outbound, Wire::Http11, stream, Kind::HeadTimeout);
+                    return Box::pin(answer_and_close(worker, client.conn, Kind::HeadTimeout)).await;
+                }
+                Next::Refused(error) => {
+                    let kind = match error {
+                        HeadError::TooLarge => Kind::HeadTooLarge,
+                        HeadError::Malformed(_) => Kind::BadRequest,
+                    };
+                    count(worker, &because(kind, error));
+                    worker.observer.refused(Direction::Outbound, Wire::Http11, &client.conn.stream, kind);
+                    return Box::pin(answer_and_close(worker, client.conn, kind)).await;
+                }
+            };
         worker.connections.note_activity();
         match client.handle(&mut head).await {
             After::Next => client.conn.buffer.release(),
@@ -154,24 +157,28 @@ impl Client<'_> {
         if !choice.filters.rewrite.is_none() {
             *head = self.rewrite(head, &choice).map_err(Failed::untouched)?;
         }
+        self.target.retries.deposit();
         let mut tried = Tried::default();
         let result = loop {
             let endpoint = match choice.pick(worker, &tried).await {
                 Ok(endpoint) => endpoint,
                 Err(error) => break Err(Failed::untouched(error)),
             };
-            match self.attempt(head, &choice, &endpoint, retries.as_deref(), tried.is_empty()).await {
+            match self.attempt(head, &choice, &endpoint, retries.as_deref(), &tried).await {
                 Ok(Some(after)) => break Ok(Ran::Over(after)),
                 // the answer was thrown away
                 Ok(None) => {}
-                Err(failed) => match choice.again(worker, &endpoint, &lost(&failed), retries.as_deref(), &mut tried) {
-                    Again::AtOnce => {
-                        self.note_retry();
-                        continue;
+                Err(failed) => {
+                    let lost = self.lost(head, &failed, retries.as_deref());
+                    match choice.again(worker, &endpoint, &lost, &mut tried) {
+                        Again::AtOnce => {
+                            self.note_retry();
+                            continue;
+                        }
+                        Again::AfterPause => {}
+                        Again::Never => break Err(failed),
                     }
-                    Again::AfterPause => {}
-                    Again::Never => break Err(failed),
-                },
+                }
             }
             tried.avoid(endpoint.address);
             self.note_retry();
@@ -187,6 +194,21 @@ impl Client<'_> {
         result
     }
 
+    /// What a failed attempt leaves to be judged.
+    fn lost<'a>(&'a self, head: &RequestHead, failed: &'a Failed, retries: Option<&'a Retries<'a>>) -> Lost<'a> {
+        let unread = failed.error.kind == Kind::NotDelivered;
+        let repeatable = failed.repeatable && failed.answered.is_none();
+        let unanswered = repeatable && failed.error.kind == Kind::UpstreamUnanswered;
+        Lost {
+            error: &failed.error,
+            repeatable,
+            proof: unread.then_some(RetryReason::CloseNotify),
+            idempotent: unanswered && may_happen_twice(head, self.conn.buffer.bytes()),
+            retries,
+            budget: &self.target.retries,
+        }
+    }
+
     fn note_retry(&mut self) {
         if let Some(record) = &mut self.record {
             record.retries += 1;
@@ -200,7 +222,7 @@ impl Client<'_> {
         choice: &Choice<'_>,
         endpoint: &Rc<Endpoint>,
         retries: Option<&Retries<'_>>,
-        first: bool,
+        tried: &Tried,
     ) -> Result<Option<After>, Failed> {
         let (worker, began) = (self.worker, choice.began);
         let mut load = Load::new(endpoint);
@@ -210,7 +232,7 @@ impl Client<'_> {
         }
         let deadline = choice.attempt_deadline();
         // what earlier attempts took is no time of ours either
-        let mut waited = if first { Duration::ZERO } else { load.began - began };
+        let mut waited = if tried.is_empty() { Duration::ZERO } else { load.began - began };
         let mut upstream = match unconstrained(poll_fn(|cx| Poll::Ready(endpoint.reuse(worker, cx)))).await {
             Some(upstream) => upstream,
             None => {
@@ -221,6 +243,7 @@ impl Client<'_> {
             }
         };
         let session = choice.session_edits(endpoint);
+        let again = |bytes: &[u8]| may_happen_twice(head, bytes) && choice.may_ask_again(worker, endpoint, tried);
         let passage = Passage {
             request: &choice.filters.request,
             response: session.as_deref().unwrap_or(choice.response()),
@@ -232,6 +255,7 @@ impl Client<'_> {
             began,
             waited,
             retries,
+            again: Some(&again),
             keep: choice.mirrors != 0,
         };
         load.began = Instant::now();
@@ -391,13 +415,9 @@ fn view<'a>(head: &RequestHead, bytes: &'a [u8], lines: &'a Lines<'a>) -> Reques
     RequestView { method: head.method_name(bytes), path, query, headers: lines }
 }
 
-fn lost(failed: &Failed) -> Lost<'_> {
-    let unread = failed.error.kind == Kind::NotDelivered;
-    Lost {
-        error: &failed.error,
-        repeatable: failed.repeatable && failed.answered.is_none(),
-        proof: unread.then_some(RetryReason::CloseNotify),
-    }
+/// Whether the request at the front of `bytes` may happen twice.
+fn may_happen_twice(head: &RequestHead, bytes: &[u8]) -> bool {
+    is_idempotent(head.method_name(bytes), Lines::new(&bytes[..head.len]).first(KEY).is_some())
 }
 
 /// Waits before another attempt that the route asks for, within the request's time.

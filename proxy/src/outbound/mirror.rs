@@ -33,12 +33,12 @@ static NO_EDITS: HeaderEdits = HeaderEdits::NONE;
 
 /// Sends copies of a whole request to backends of the plan.
 pub(super) fn send(worker: &Rc<Worker>, plan: &Rc<Plan>, mirrors: impl Iterator<Item = usize>, request: &[u8]) {
-    for backend in backends(worker, plan, mirrors) {
+    for (backend, place) in backends(worker, plan, mirrors) {
         let mut copy = Buffer::default();
         copy.put(request);
         let own = Rc::clone(worker);
         // its place among the open connections is what stops it with the worker
-        tokio::task::spawn_local(carry(Rc::clone(worker), async move { attempts(&own, &backend, copy).await }));
+        tokio::task::spawn_local(carry(place, async move { attempts(&own, &backend, copy).await }));
     }
 }
 
@@ -51,10 +51,10 @@ pub(super) fn send_stream(
     body: Copied,
 ) {
     let request = Rc::new(request);
-    for backend in backends(worker, plan, mirrors) {
+    for (backend, place) in backends(worker, plan, mirrors) {
         let (own, request, body) = (Rc::clone(worker), Rc::clone(&request), body.clone());
         let sending = async move { stream(&own, &backend, &request, &body).await };
-        tokio::task::spawn_local(carry(Rc::clone(worker), sending));
+        tokio::task::spawn_local(carry(place, sending));
     }
 }
 
@@ -63,7 +63,7 @@ fn backends(
     worker: &Rc<Worker>,
     plan: &Rc<Plan>,
     mirrors: impl Iterator<Item = usize>,
-) -> impl Iterator<Item = Rc<Backend>> {
+) -> impl Iterator<Item = (Rc<Backend>, Place)> {
     let (worker, plan) = (Rc::clone(worker), Rc::clone(plan));
     mirrors.filter_map(move |index| {
         let Plan::Service(service) = &*plan else { return None };
@@ -72,9 +72,24 @@ fn backends(
             worker.cells.mirrored(MirrorResult::Overflow);
             return None;
         }
-        worker.mirrors.set(worker.mirrors.get() + 1);
-        Some(backend)
+        Some((backend, Place::take(&worker)))
     })
+}
+
+/// A copy's place among those on their way, given back however it ends.
+struct Place(Rc<Worker>);
+
+impl Place {
+    fn take(worker: &Rc<Worker>) -> Place {
+        worker.mirrors.set(worker.mirrors.get() + 1);
+        Place(Rc::clone(worker))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.mirrors.set(self.0.mirrors.get() - 1);
+    }
 }
 
 async fn stream(worker: &Rc<Worker>, backend: &Backend, request: &Outgoing, body: &Copied) -> bool {
@@ -93,10 +108,10 @@ async fn stream(worker: &Rc<Worker>, backend: &Backend, request: &Outgoing, body
     }
 }
 
-async fn carry(worker: Rc<Worker>, sending: impl Future<Output = bool>) {
-    let _open = Open::aside(&worker).await;
+async fn carry(place: Place, sending: impl Future<Output = bool>) {
+    let worker = &place.0;
+    let _open = Open::aside(worker).await;
     let answered = sending.await;
-    worker.mirrors.set(worker.mirrors.get() - 1);
     worker.cells.mirrored(if answered { MirrorResult::Answered } else { MirrorResult::Failed });
 }
 
@@ -145,6 +160,7 @@ async fn attempt(
         began: Instant::now(),
         waited: Duration::ZERO,
         retries: None,
+        again: None,
         keep: false,
     };
     let mut alarm = Alarm::default();

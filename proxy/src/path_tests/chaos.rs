@@ -4,8 +4,7 @@ use super::churn::{Log, assert_each_once, churn, note};
 use super::*;
 
 /// Echoes, and notes every request's id.
-async fn noting(log: &Log) -> SocketAddr {
-    let log = Rc::clone(log);
+async fn noting(log: Log) -> SocketAddr {
     app(move |mut peer| {
         let log = Rc::clone(&log);
         async move {
@@ -67,8 +66,7 @@ async fn nothing_is_lost_while_everything_changes() {
     const REQUESTS: usize = 250;
     let mesh = Rc::new(Mesh::new());
     let log = Log::default();
-    let seen = Rc::clone(&log);
-    let changing = churn(&mesh, Duration::from_millis(15), async move || noting(&seen).await).await;
+    let changing = churn(&mesh, &log, noting).await;
     let address = mesh.client.address;
     let clients: Vec<_> = (0..CLIENTS).map(|n| tokio::task::spawn_local(client(address, n, REQUESTS))).collect();
     for client in clients {

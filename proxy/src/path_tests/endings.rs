@@ -173,7 +173,7 @@ async fn an_end_before_any_response_is_502() {
         let mut client = mesh.connect().await;
         let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
         let response = client.ask(request).await;
-        assert!(response.starts_with("HTTP/1.1 502 ") && response.contains("upstream_closed"), "{response}");
+        assert!(response.starts_with("HTTP/1.1 502 ") && response.contains("upstream_unanswered"), "{response}");
     }
 }
 

@@ -12,6 +12,7 @@ mod http;
 mod http2;
 mod identity;
 mod late;
+mod lingering;
 mod observe;
 mod opaque;
 mod own_headers;
@@ -20,6 +21,7 @@ mod repeats;
 mod retry;
 mod routes;
 mod transparent;
+mod unanswered;
 mod uploads;
 
 use std::cell::Cell;
@@ -38,14 +40,14 @@ use minimesh_identity::{Credentials, Leaf, PrivateKey, SpiffeId, TicketKeys};
 use minimesh_route::RouteTable;
 use minimesh_runtime::drain;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::control::{ControlHandle, FakeControl, TargetSnapshot};
 use crate::error::CODES;
 use crate::metrics::Metrics;
 use crate::net::Origin;
 use crate::observe::Observe;
-use crate::worker::{OwnPorts, WorkerConfig, crew, run};
+use crate::worker::{OwnPorts, Patience, WorkerConfig, crew, run};
 
 const DOMAIN: &str = "cluster.local";
 const SERVICE: &str = "10.43.0.1:80";
@@ -193,6 +195,7 @@ impl Proxy {
             ports: OwnPorts::default(),
             default_policy: policy,
             head_limit: 64 * 1024,
+            patience: Patience::default(),
             origin,
             observe: Observe::default(),
         };
@@ -242,9 +245,14 @@ fn unmeshed(address: SocketAddr) -> Endpoint {
     endpoint(address, Transport::Plaintext(PlaintextReason::NotMeshed))
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens, and nobody will: a port that was only looked up would soon be somebody else's.
 async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("bound")
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("loopback")).expect("a port");
+    let address = socket.local_addr().expect("bound");
+    // bound, as long as the tests run
+    std::mem::forget(socket);
+    address
 }
 
 /// An application: `handle` is called for every connection.

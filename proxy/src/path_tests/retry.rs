@@ -41,7 +41,7 @@ async fn an_absent_application_is_named() {
 }
 
 /// A proxy of the mesh that takes a request and says goodbye without an answer.
-async fn goodbye(mesh: &Mesh, polite: bool) -> (Endpoint, Rc<Cell<usize>>) {
+pub(super) async fn goodbye(mesh: &Mesh, polite: bool) -> (Endpoint, Rc<Cell<usize>>) {
     let credentials = mesh.credentials(&mesh.authority, &id("catalogue"), Duration::from_secs(60));
     let (seen, count) = counter();
     let address = app(move |peer| {
@@ -82,7 +82,7 @@ async fn a_bare_fin_proves_nothing() {
     let (dying, seen) = goodbye(&mesh, false).await;
     mesh.service(Protocol::Detect, vec![dying]);
     let response = mesh.connect().await.get().await;
-    assert!(response.starts_with("HTTP/1.1 502 ") && response.contains("upstream_closed"), "{response}");
+    assert!(response.starts_with("HTTP/1.1 502 ") && response.contains("upstream_unanswered"), "{response}");
     assert_eq!(seen.get(), 1);
 }
 

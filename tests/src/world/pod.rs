@@ -208,7 +208,7 @@ impl<'w> Pod<'w> {
         self.http_server_that_leaves("politely", port)
     }
 
-    /// Starts an HTTP server that ends on SIGTERM as it is told: `politely` or `at-once`.
+    /// Starts an HTTP server that ends on SIGTERM as it is told: `politely`, `when-silent` or `at-once`.
     pub fn http_server_that_leaves(&self, how: &str, port: u16) -> HttpServer<'w> {
         let log = self.world.path(&format!("logs/{}-{port}.ids", self.name));
         let (port, path) = (port.to_string(), log.display().to_string());
@@ -335,6 +335,11 @@ impl HttpServer<'_> {
     /// `id SHA-256` of every request that it has received whole.
     pub fn received(&self) -> Vec<String> {
         lines(&self.log)
+    }
+
+    /// Waits until it has received so many requests.
+    pub fn wait_for_requests(&self, count: usize) {
+        wait::eventually("somebody asks", || (self.received().len() >= count).then_some(()));
     }
 
     /// Waits until nobody has asked it for so long.

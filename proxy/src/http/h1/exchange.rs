@@ -210,6 +210,17 @@ impl<'a> Exchange<'a> {
         self.up.buffer.release();
     }
 
+    /// Leaves out what a proxy of ours said of the connection: that is nothing of an answer.
+    pub(crate) fn skip_aside(&mut self, head: &ResponseHead) {
+        self.skip(head);
+        self.answered = !self.up.buffer.is_empty();
+    }
+
+    /// Whether any byte of an answer came.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered
+    }
+
     /// Begins to pass the response on: as much as the socket takes at once. `None`: not all of it.
     pub(crate) async fn respond_first(&mut self, response: &mut Transfer) -> Option<Result<(), Failure>> {
         poll_fn(|cx| match self.poll_download(cx, response) {

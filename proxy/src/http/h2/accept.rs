@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,16 +11,21 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use http::request::Parts;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::exchange::Downstream;
+use super::link::Timer;
 use super::server;
 use super::wire::{Socket, Wire};
+use crate::error::Kind;
 use crate::metrics::CloseReason;
 use crate::worker::Worker;
 
 /// The preface is 24 bytes, and whoever sends it does so at once.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that has heard GOAWAY, and has no streams, takes what is left for it and closes: this is for one that does not.
+const PARTING: Duration = Duration::from_secs(60);
 
 /// When a connection is gone its streams hear of it at once; what does not answer is dropped.
 const AFTERMATH: Duration = Duration::from_secs(5);
@@ -47,8 +52,31 @@ pub(crate) enum Parting {
 #[allow(clippy::large_enum_variant, reason = "the largest is the usual one, and is taken apart at once")]
 enum Event {
     End(CloseReason),
+    /// A head that does not come to its end.
+    Slow,
     Stopped,
     Stream(Request<RecvStream>, SendResponse<Bytes>),
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) reason: CloseReason,
+    /// What the client did wrong, where it did.
+    pub(crate) error: Option<Kind>,
+}
+
+/// What there is to wait for beside the connection itself.
+#[derive(Default)]
+struct Clock {
+    /// The worker's minute in which the last stream began or ended.
+    idle_since: u32,
+    /// GOAWAY was said.
+    parted: bool,
+    /// Since when there have been no streams after it.
+    empty_since: Option<Instant>,
+    slow: Timer,
+    leaving: Timer,
 }
 
 /// Serves a connection to its end. `parting` is asked on every wake-up; `each` makes the task of a stream.
@@ -58,27 +86,31 @@ pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
     socket: &Socket,
     parting: &dyn Fn() -> Parting,
     each: impl Fn(Incoming) -> F,
-) -> CloseReason {
+) -> Ended {
+    socket.watch_heads();
     let mut connection = match timeout(PREFACE_TIMEOUT, greet(worker, wire, socket)).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(reason)) => return reason,
-        Err(_) => return CloseReason::TimedOut,
+        Ok(Err(reason)) => return Ended::by(reason),
+        Err(_) => return Ended::slow(),
     };
     let mut streams = JoinSet::new();
-    let (mut served, mut parted) = (false, false);
-    let end = loop {
+    let mut served = false;
+    let mut clock = Clock { idle_since: worker.idle_since(), ..Clock::default() };
+    let ended = loop {
         let event = poll_fn(|cx| {
             if worker.stopped.get() {
                 return Poll::Ready(Event::Stopped);
             }
-            while let Poll::Ready(Some(_)) = streams.poll_join_next(cx) {}
+            while let Poll::Ready(Some(_)) = streams.poll_join_next(cx) {
+                clock.idle_since = worker.idle_since();
+            }
             let parting = parting();
             let part = match parting {
                 Parting::Now | Parting::Revoked => true,
                 Parting::Served => served,
-                Parting::Stay => false,
+                Parting::Stay => streams.is_empty() && worker.is_idle_too_long(clock.idle_since),
             };
-            if part && !std::mem::replace(&mut parted, true) {
+            if part && !std::mem::replace(&mut clock.parted, true) {
                 connection.graceful_shutdown();
                 if parting == Parting::Revoked {
                     streams.abort_all();
@@ -88,29 +120,62 @@ pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
             if let Poll::Ready(Err(error)) = socket.poll_flush(cx) {
                 return Poll::Ready(Event::End(CloseReason::of(&error)));
             }
-            polled.map(|accepted| match accepted {
-                Some(Ok((request, respond))) => Event::Stream(request, respond),
-                Some(Err(error)) => Event::End(reason(&error)),
-                None => Event::End(CloseReason::Clean),
-            })
+            match polled {
+                Poll::Ready(Some(Ok((request, respond)))) => Poll::Ready(Event::Stream(request, respond)),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Event::End(reason(&error))),
+                Poll::Ready(None) => Poll::Ready(Event::End(CloseReason::Clean)),
+                Poll::Pending => clock.poll(cx, worker, socket, streams.is_empty()),
+            }
         });
         match event.await {
             Event::Stream(request, respond) => {
                 served = true;
+                clock.idle_since = worker.idle_since();
                 worker.connections.note_activity();
                 let (head, body) = request.into_parts();
                 streams.spawn_local(each(Incoming { head, down: Downstream::new(body, respond) }));
             }
-            Event::End(end) => break end,
+            Event::End(reason) => break Ended::by(reason),
+            Event::Slow => {
+                stop(&mut connection, socket, Reason::ENHANCE_YOUR_CALM).await;
+                break Ended::slow();
+            }
             Event::Stopped => {
-                stop(&mut connection, socket).await;
-                return CloseReason::DrainForced;
+                stop(&mut connection, socket, Reason::INTERNAL_ERROR).await;
+                return Ended::by(CloseReason::DrainForced);
             }
         }
     };
     drop(connection);
     let _ = timeout(AFTERMATH, async { while streams.join_next().await.is_some() {} }).await;
-    end
+    ended
+}
+
+impl Ended {
+    fn by(reason: CloseReason) -> Ended {
+        Ended { reason, error: (reason == CloseReason::Protocol).then_some(Kind::ProtocolViolation) }
+    }
+
+    fn slow() -> Ended {
+        Ended { reason: CloseReason::TimedOut, error: Some(Kind::HeadTimeout) }
+    }
+}
+
+impl Clock {
+    /// What happens because nothing happens.
+    fn poll(&mut self, cx: &mut Context<'_>, worker: &Worker, socket: &Socket, no_streams: bool) -> Poll<Event> {
+        if let Some(since) = socket.unfinished_since()
+            && self.slow.poll(cx, since + worker.head_timeout).is_ready()
+        {
+            return Poll::Ready(Event::Slow);
+        }
+        if !self.parted || !no_streams {
+            self.empty_since = None;
+            return Poll::Pending;
+        }
+        let since = *self.empty_since.get_or_insert_with(Instant::now);
+        self.leaving.poll(cx, since + PARTING).map(|()| Event::End(CloseReason::Clean))
+    }
 }
 
 /// Why h2 ended a connection: the socket, that the client broke the protocol or flooded us, or what the client itself said.
@@ -139,8 +204,8 @@ async fn greet(worker: &Worker, wire: Wire, socket: &Socket) -> Result<Connectio
 }
 
 /// Says that everything ends, as far as the socket takes it: the streams that are open were not answered, and not refused.
-async fn stop(connection: &mut Connection<Wire, Bytes>, socket: &Socket) {
-    connection.abrupt_shutdown(Reason::INTERNAL_ERROR);
+async fn stop(connection: &mut Connection<Wire, Bytes>, socket: &Socket, reason: Reason) {
+    connection.abrupt_shutdown(reason);
     poll_fn(|cx| {
         let _ = connection.poll_closed(cx);
         let _ = socket.poll_flush(cx);

@@ -6,11 +6,14 @@
 //! kept until the server answers, so that a request which was provably not delivered can be sent again with its body.
 
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
+use tokio::time::Instant;
 
+use super::link::Timer;
 use super::{Copied, Sender, head};
 
 /// Kept of one request for another attempt; the common call fits, an upload does not.
@@ -18,6 +21,9 @@ const KEEP: usize = 64 * 1024;
 
 /// Pieces of it are not smaller than this, but for the last.
 const SMALL: usize = 1024;
+
+/// What came before a reset waits so long for the receiver's window: several round trips of one that reads.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why a body did not come through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,9 @@ pub(super) struct Body {
     chunk: Bytes,
     /// The same, behind it; never more than the sender's window.
     gathered: BytesMut,
+    /// How the sender ended behind that, and when this was heard.
+    broken: Option<(Broken, Instant)>,
+    grace: Timer,
     end: End,
     /// What was taken, for another attempt.
     kept: Vec<Bytes>,
@@ -71,6 +80,8 @@ impl Body {
             from,
             chunk: Bytes::new(),
             gathered: BytesMut::new(),
+            broken: None,
+            grace: Timer::default(),
             end,
             kept: Vec::new(),
             kept_bytes: 0,
@@ -156,6 +167,8 @@ impl Body {
                 self.chunk = chunk.clone();
                 self.again += 1;
                 self.forget();
+            } else if let Some((broken, _)) = self.broken {
+                return Poll::Ready(Err(broken));
             } else if matches!(self.end, End::Open) {
                 ready!(self.poll_more(cx))?;
             } else {
@@ -192,18 +205,22 @@ impl Body {
     /// The receiver takes nothing now: takes what comes meanwhile. Never ready but with an error.
     fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         // what is sent again comes first
-        while matches!(self.end, End::Open) && self.again == self.kept.len() {
+        while matches!(self.end, End::Open) && self.again == self.kept.len() && self.broken.is_none() {
             match ready!(self.from.poll_data(cx)) {
                 Some(Ok(chunk)) => {
                     self.take(&chunk);
                     self.gathered.extend_from_slice(&chunk);
                 }
-                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+                // what came before it goes out first, as far as the receiver takes it soon
+                Some(Err(error)) => self.broken = Some((broken(&error), Instant::now())),
                 // trailers, if any, are taken when their turn has come
                 None => break,
             }
         }
-        Poll::Pending
+        match self.broken {
+            Some((broken, since)) => self.grace.poll(cx, since + GRACE).map(|()| Err(broken)),
+            None => Poll::Pending,
+        }
     }
 
     /// A chunk has come.

@@ -13,7 +13,7 @@ use h2::client::ResponseFuture;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::response::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use minimesh_api::model::Direction;
 use minimesh_route::HeaderEdits;
 use tokio::task::yield_now;
@@ -53,6 +53,8 @@ pub(crate) struct Passage<'a> {
     pub(crate) deadline: Option<Instant>,
     /// Whether an answer is thrown away, because the route wants another attempt.
     pub(crate) retries: Option<&'a Retries<'a>>,
+    /// Asked where the server ended without an answer: whether the request goes elsewhere. Where nobody is asked, it does not.
+    pub(crate) again: Option<&'a dyn Fn() -> bool>,
     /// The request's body stays at hand as far as it can, for a copy.
     pub(crate) keep: bool,
 }
@@ -175,6 +177,8 @@ struct Exchange<'a> {
     passage: &'a Passage<'a>,
     up: Sender,
     alarm: Alarm,
+    /// An interim response came.
+    spoken: bool,
 }
 
 /// Why an exchange ended early.
@@ -207,7 +211,7 @@ pub(crate) async fn forward(
         down.body.set_done();
     }
     let alarm = Alarm(passage.deadline.map(|deadline| Box::pin(sleep_until(deadline))));
-    let mut exchange = Exchange { down, passage, up, alarm };
+    let mut exchange = Exchange { down, passage, up, alarm, spoken: false };
     exchange.upload_first().await;
     let sent = Instant::now();
 
@@ -220,6 +224,11 @@ pub(crate) async fn forward(
         let repeatable = exchange.down.body.is_repeatable();
         exchange.up.send_reset(Reason::CANCEL);
         return Err(Failed { repeatable, ..Failed::untouched(error) });
+    }
+    if exchange.goes_elsewhere(&parts) {
+        exchange.up.send_reset(Reason::CANCEL);
+        let error = Error::new(Kind::UpstreamUnanswered, Side::Upstream);
+        return Err(Failed::untouched(error.because("the far proxy's server ended without an answer")));
     }
     if passage.retries.is_some_and(|retries| exchange.is_discarded(&parts, retries)) {
         passage.cells.request();
@@ -302,6 +311,7 @@ impl Exchange<'_> {
     }
 
     fn interim(&mut self, interim: Response<()>) {
+        self.spoken = true;
         let (mut parts, ()) = interim.into_parts();
         self.clean(&mut parts);
         // a client that is gone shows elsewhere
@@ -366,6 +376,16 @@ impl Exchange<'_> {
         })
     }
 
+    /// Whether the far proxy, believed over mTLS only, says that its server ended without an answer, and the request is to be
+    /// sent to somebody else instead of passing that on.
+    fn goes_elsewhere(&self, parts: &Parts) -> bool {
+        let Some(again) = self.passage.again.filter(|_| self.passage.mesh && self.down.body.is_repeatable()) else {
+            return false;
+        };
+        let said = parts.headers.get("minimesh-error").map(HeaderValue::as_bytes);
+        said == Some(Kind::UpstreamUnanswered.row().code.as_bytes()) && again()
+    }
+
     /// Whether the route wants the request to be sent again instead.
     fn is_discarded(&self, parts: &Parts, retries: &Retries<'_>) -> bool {
         let status = parts.status.as_u16();
@@ -394,7 +414,12 @@ impl Exchange<'_> {
         if let Some(reset) = reset {
             self.up.send_reset(reset);
         }
-        failed(failure, self.down.body.is_repeatable())
+        let silent = matches!(&failure, Failure::Server(error) if error.is_io()) && !self.spoken;
+        let mut failed = failed(failure, self.down.body.is_repeatable());
+        if silent && failed.error.kind == Kind::UpstreamClosed {
+            failed.error.kind = Kind::UpstreamUnanswered;
+        }
+        failed
     }
 
     /// Failed when the client had the head: it must not take what it has for complete.

@@ -11,6 +11,7 @@ use minimesh_route::{HeaderEdits, Headers, RequestView, Rewrite};
 
 use crate::error::{Error, Kind, Side};
 use crate::http::own::is_own;
+use crate::http::{KEY, is_idempotent};
 
 /// As for HTTP/1.
 const MAX_HEADERS: usize = 256;
@@ -76,6 +77,11 @@ impl Outgoing {
     /// Whether it opens a tunnel of another protocol (RFC 8441).
     pub(crate) fn is_extended_connect(&self) -> bool {
         self.protocol.is_some()
+    }
+
+    /// Whether it may happen twice; a tunnel may not.
+    pub(crate) fn may_happen_twice(&self) -> bool {
+        self.protocol.is_none() && is_idempotent(self.method.as_str(), self.headers.contains_key(KEY))
     }
 
     pub(super) fn request(&self) -> Request<()> {

@@ -12,9 +12,10 @@ mod exchange;
 mod head;
 mod link;
 mod pool;
+mod unfinished;
 mod wire;
 
-pub(crate) use accept::{Incoming, Parting, accept};
+pub(crate) use accept::{Ended, Incoming, Parting, accept};
 pub(crate) use answer::{Reply, answer, tell};
 pub(crate) use copy::{Copied, send_copy};
 pub(crate) use exchange::{Downstream, Failed, Forwarded, Passage, forward};

@@ -13,7 +13,9 @@ use std::task::{Context, Poll, ready};
 use minimesh_identity::PeerError;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
+use super::unfinished::Unfinished;
 use crate::http::h1::Conn;
 use crate::io::{Buffer, Stream, Tls, USUAL};
 
@@ -32,6 +34,8 @@ struct Ends {
     outgoing: Buffer,
     /// Why the peer refused us, where it said so: h2 passes on no more than a text.
     refusal: Option<PeerError>,
+    /// Of a client: whether it is in the middle of a head.
+    unfinished: Option<Box<Unfinished>>,
 }
 
 /// What an idle connection looks like from outside.
@@ -48,7 +52,13 @@ pub(crate) enum Quiet {
 /// Splits a connection into what h2 owns and what its task keeps; bytes that were read already come first.
 pub(crate) fn wire(conn: Conn) -> (Wire, Socket) {
     let Conn { stream, buffer } = conn;
-    let ends = Rc::new(RefCell::new(Ends { stream, incoming: buffer, outgoing: Buffer::default(), refusal: None }));
+    let ends = Rc::new(RefCell::new(Ends {
+        stream,
+        incoming: buffer,
+        outgoing: Buffer::default(),
+        refusal: None,
+        unfinished: None,
+    }));
     (Wire(Rc::clone(&ends)), Socket(ends))
 }
 
@@ -61,6 +71,16 @@ impl Socket {
     /// Asks something of the connection's TLS, where it has any.
     pub(crate) fn with_tls<R>(&self, ask: impl FnOnce(Option<&Tls>) -> R) -> R {
         ask(self.0.borrow().stream.tls())
+    }
+
+    /// From now on, and before anything was read, the peer's heads are watched.
+    pub(super) fn watch_heads(&self) {
+        self.0.borrow_mut().unfinished = Some(Box::new(Unfinished::new()));
+    }
+
+    /// Since when the peer has been in the middle of a head.
+    pub(super) fn unfinished_since(&self) -> Option<Instant> {
+        self.0.borrow().unfinished.as_ref()?.since()
     }
 
     /// Why the peer refused us, where that was its answer to our certificate.
@@ -111,6 +131,12 @@ impl Ends {
         count
     }
 
+    fn watch(&mut self, bytes: &[u8]) {
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.take(bytes);
+        }
+    }
+
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.outgoing.len() < GATHER { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
     }
@@ -131,12 +157,18 @@ impl AsyncRead for Wire {
         let ends = &mut *self.0.borrow_mut();
         if ends.incoming.is_empty() {
             if let Stream::Plain(tcp) = &mut ends.stream {
-                return Pin::new(tcp).poll_read(cx, out);
+                let before = out.filled().len();
+                ready!(Pin::new(tcp).poll_read(cx, out))?;
+                ends.watch(&out.filled()[before..]);
+                return Poll::Ready(Ok(()));
             }
             ready!(ends.poll_fill(cx))?;
         }
         let count = ends.incoming.len().min(out.remaining());
         out.put_slice(&ends.incoming.bytes()[..count]);
+        if let Some(unfinished) = &mut ends.unfinished {
+            unfinished.take(&ends.incoming.bytes()[..count]);
+        }
         ends.incoming.consume(count);
         ends.incoming.release();
         Poll::Ready(Ok(()))

@@ -4,8 +4,7 @@ use super::*;
 use crate::path_tests::churn::{Log, assert_each_once, churn, note};
 
 /// Mirrors, and notes every request's path.
-async fn noting(log: &Log) -> SocketAddr {
-    let log = Rc::clone(log);
+async fn noting(log: Log) -> SocketAddr {
     serve(move |request, respond| {
         note(&log, request.uri().path());
         async move { reflect(request, respond).await.unwrap_or(()) }
@@ -42,8 +41,7 @@ async fn nothing_is_lost_while_everything_changes() {
     const REQUESTS: usize = 120;
     let mesh = Rc::new(Mesh::new());
     let log = Log::default();
-    let seen = Rc::clone(&log);
-    let changing = churn(&mesh, Duration::from_millis(40), async move || noting(&seen).await).await;
+    let changing = churn(&mesh, &log, noting).await;
     let mut clients = Vec::new();
     let callers = [Caller::new(mesh.client.address).await, Caller::new(mesh.client.address).await];
     for n in 0..CLIENTS {

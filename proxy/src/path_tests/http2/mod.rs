@@ -10,6 +10,8 @@ mod life;
 mod observe;
 mod resets;
 mod routes;
+mod slow;
+mod unanswered;
 mod undelivered;
 
 use ::h2::client::SendRequest;

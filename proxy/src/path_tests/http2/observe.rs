@@ -48,6 +48,23 @@ async fn a_calls_status_is_said_whoever_gave_it() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_request_that_is_not_let_in_is_a_line_too() {
+    let (observe, mut log) = to_memory(false, &[]);
+    let mesh = Mesh::observed(observe);
+    let server = mesh.server_with("catalogue", mirror().await, DefaultPolicy::AllAuthenticated);
+    let direct = Caller::new(server.proxy.address).await;
+    direct.get("/secret").await.expect("an answer");
+    let said = log.line("inbound").await;
+    let parts = (&said["protocol"], &said["path"], &said["status"], &said["error"]);
+    assert_eq!(parts, (&"HTTP/2.0".into(), &"/secret".into(), &403.into(), &"policy_denied".into()), "{said}");
+    assert!(said["client_identity"].is_null() && said["endpoint"] == server.app.to_string(), "{said}");
+    let direct = Caller::new(server.proxy.address).await;
+    direct.ask(grpc("/a/B"), b"").await.expect("an answer");
+    let said = log.line("inbound").await;
+    assert_eq!((&said["status"], &said["grpc_status"]), (&200.into(), &7.into()), "{said}");
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_stream_that_is_cancelled_says_what_it_carried() {
     let (observe, mut log) = to_memory(false, &[]);
     let mesh = Mesh::observed(observe);

@@ -50,6 +50,61 @@ async fn what_came_before_a_reset_is_not_lost_with_it() {
     assert_eq!((&*half, reset.reason()), (&b"half"[..], Some(Reason::INTERNAL_ERROR)));
 }
 
+/// A server that sends much more than the client's window, and resets the stream behind it.
+async fn much_and_a_reset() -> (Mesh, Server, RecvStream) {
+    let mesh = Mesh::new();
+    let app = serve(|_, mut respond| async move {
+        let mut to = respond.send_response(Response::new(()), false).expect("sent");
+        send_all(&mut to, &[7; MUCH], false).await.expect("sent");
+        // its connection's task sends the rest
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        to.send_reset(Reason::INTERNAL_ERROR);
+    })
+    .await;
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let mut builder = ::h2::client::Builder::new();
+    builder.initial_window_size(WINDOW as u32);
+    let caller = Caller::with(mesh.client.address, &builder).await;
+    let (response, _stream) = caller.begin(request(Method::POST, "/")).await;
+    let body = response.await.expect("a head").into_body();
+    // the connection lives as long as its task
+    drop(caller);
+    (mesh, server, body)
+}
+
+const MUCH: usize = 60_000;
+const WINDOW: usize = 10_000;
+
+#[tokio::test(flavor = "local")]
+async fn what_the_clients_window_lets_out_soon_is_not_lost_with_a_reset() {
+    let (_mesh, _server, mut body) = much_and_a_reset().await;
+    let mut got = 0;
+    let end = loop {
+        match data(&mut body).await.expect("an end") {
+            Ok(part) => got += part.len(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((got, end.reason()), (MUCH, Some(Reason::INTERNAL_ERROR)));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_client_that_does_not_read_hears_of_the_reset_all_the_same() {
+    let (_mesh, _server, mut body) = much_and_a_reset().await;
+    let mut got = 0;
+    let end = loop {
+        // its window stays as it is
+        match body.data().await.expect("an end") {
+            Ok(part) => got += part.len(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((got, end.reason()), (WINDOW, Some(Reason::INTERNAL_ERROR)));
+}
+
 #[tokio::test(flavor = "local")]
 async fn a_clients_reset_reaches_the_server_with_its_code() {
     for reason in CODES {

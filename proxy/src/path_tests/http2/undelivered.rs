@@ -139,8 +139,8 @@ async fn a_connection_that_only_breaks_proves_nothing() {
     .await;
     let servers = [mesh.server("catalogue", dying), mesh.server("catalogue", dying)];
     mesh.service(Protocol::Detect, servers.iter().map(Server::endpoint).collect());
-    let answer = Caller::new(mesh.client.address).await.get("/").await.expect("an answer");
-    assert_eq!((answer.status, answer.header("minimesh-error"), count.get()), (502, "upstream_closed", 1));
+    let answer = Caller::new(mesh.client.address).await.ask(request(Method::POST, "/"), b"x").await.expect("an answer");
+    assert_eq!((answer.status, answer.header("minimesh-error"), count.get()), (502, "upstream_unanswered", 1));
 }
 
 #[tokio::test(flavor = "local")]

@@ -5,30 +5,25 @@ use std::net::{SocketAddr, TcpStream};
 
 use minimesh_balance::Rng;
 
-use super::{PATIENCE, Plan, Work};
+use super::{LoadProtocol, PATIENCE, Plan, Work};
 use crate::body::{Body, Digest};
 use crate::http::{self, Framing, Head};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    Http10,
-    Http11,
-}
 
 struct Connection {
     reader: BufReader<TcpStream>,
     writer: BufWriter<TcpStream>,
     target: SocketAddr,
-    version: Version,
+    old: bool,
     usable: bool,
 }
 
 /// One connection, until it is closed or there is nothing left to do.
-pub(super) fn connection(work: &Work, first: u64, version: Version, rng: &mut Rng) {
+pub(super) fn connection(work: &Work, first: u64, protocol: LoadProtocol, rng: &mut Rng) {
     let mut next = Some(first);
-    let mut connection = Connection::open(work.plan.target, version).map_err(|error| format!("connect: {error}"));
+    let old = protocol == LoadProtocol::Http10;
+    let mut connection = Connection::open(work.plan.target, old).map_err(|error| format!("connect: {error}"));
     while let Some(id) = next {
-        let plan = work.draw(id, rng);
+        let plan = work.draw(id, protocol, rng);
         while let Some(early) = work.early(id) {
             std::thread::park_timeout(early);
         }
@@ -43,13 +38,13 @@ pub(super) fn connection(work: &Work, first: u64, version: Version, rng: &mut Rn
 }
 
 impl Connection {
-    fn open(target: SocketAddr, version: Version) -> std::io::Result<Connection> {
+    fn open(target: SocketAddr, old: bool) -> std::io::Result<Connection> {
         let stream = TcpStream::connect_timeout(&target, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let reader = BufReader::with_capacity(64 * 1024, stream.try_clone()?);
-        Ok(Connection { reader, writer: BufWriter::with_capacity(64 * 1024, stream), target, version, usable: true })
+        Ok(Connection { reader, writer: BufWriter::with_capacity(64 * 1024, stream), target, old, usable: true })
     }
 
     /// Sends a request and checks its answer; says the SHA-256 of what was sent.
@@ -67,16 +62,14 @@ impl Connection {
         if head.status() != Some(200) {
             return Err(format!("{} ({})", head.start, head.get("minimesh-error").unwrap_or("application")));
         }
-        if self.version == Version::Http10 && head.get("transfer-encoding").is_some() {
+        if self.old && head.get("transfer-encoding").is_some() {
             return Err("chunks for a client of HTTP/1.0".to_owned());
         }
         let mut received = Digest::new();
         http::read_body(&mut self.reader, head.response_framing(), |piece| received.update(piece))
             .map_err(|error| format!("answer's body: {error}"))?;
-        self.usable = match self.version {
-            Version::Http10 => head.says_keep_alive() && head.response_framing() != Framing::UntilClose,
-            Version::Http11 => head.keeps_alive() && head.response_framing() != Framing::UntilClose,
-        };
+        let kept = if self.old { head.says_keep_alive() } else { head.keeps_alive() };
+        self.usable = kept && head.response_framing() != Framing::UntilClose;
         if head.number("x-id") != Some(plan.id) {
             return Err(format!("the answer to {:?}", head.get("x-id")));
         }
@@ -90,11 +83,12 @@ impl Connection {
     }
 
     fn send(&mut self, plan: &Plan, body: Body, rng: &mut Rng) -> std::io::Result<()> {
-        let old = self.version == Version::Http10;
+        let old = self.old;
         let framing = if plan.chunked && !old { Framing::Chunked } else { Framing::Length(plan.sends) };
         let writer = &mut self.writer;
         let version = if old { "HTTP/1.0" } else { "HTTP/1.1" };
-        write!(writer, "POST /load/{} {version}\r\nHost: {}\r\nX-Id: {}\r\n", plan.id, self.target, plan.id)?;
+        write!(writer, "{} /load/{} {version}\r\n", plan.method, plan.id)?;
+        write!(writer, "Host: {}\r\nX-Id: {}\r\n", self.target, plan.id)?;
         write!(writer, "X-Answer-Bytes: {}\r\n", plan.receives)?;
         writer.write_all(if plan.answer_chunked { b"X-Answer-Framing: chunked\r\n" } else { b"" })?;
         match framing {

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use super::{PATIENCE, Plan, Work};
+use super::{LoadProtocol, PATIENCE, Plan, Work};
 use crate::body::Body;
 use crate::http2::{GRPC, WINDOW, receive_digest, send_body};
 
@@ -27,14 +27,14 @@ const BODY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// What the lanes of one connection share.
 struct Lanes<'w> {
     work: &'w Work,
-    grpc: bool,
+    protocol: LoadProtocol,
     rng: RefCell<&'w mut Rng>,
     closing: Cell<bool>,
 }
 
 /// One connection, until it is closed or there is nothing left to do.
-pub(super) fn connection(work: &Work, first: u64, grpc: bool, rng: &mut Rng) {
-    let plan = work.draw(first, rng);
+pub(super) fn connection(work: &Work, first: u64, protocol: LoadProtocol, rng: &mut Rng) {
+    let plan = work.draw(first, protocol, rng);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime without threads needs two file descriptors");
     LocalSet::new().block_on(&runtime, async {
@@ -42,7 +42,7 @@ pub(super) fn connection(work: &Work, first: u64, grpc: bool, rng: &mut Rng) {
             Ok(requests) => requests,
             Err(error) => return work.say(&plan, Err(error)),
         };
-        let lanes = Lanes { work, grpc, rng: RefCell::new(rng), closing: Cell::new(false) };
+        let lanes = Lanes { work, protocol, rng: RefCell::new(rng), closing: Cell::new(false) };
         let mut plans: Vec<Option<Plan>> = (1..LANES).map(|_| None).collect();
         plans.push(Some(plan));
         join_all(plans.into_iter().map(|first| lanes.run(requests.clone(), first))).await;
@@ -69,9 +69,9 @@ impl Lanes<'_> {
             if let Some(early) = self.work.early(plan.id) {
                 tokio::time::sleep(early).await;
             }
-            let outcome = match self.grpc {
-                true => stream(&mut requests, &plan, self.work).await,
-                false => request(&mut requests, &plan, self.work).await,
+            let outcome = match self.protocol {
+                LoadProtocol::Grpc => stream(&mut requests, &plan, self.work).await,
+                _ => request(&mut requests, &plan, self.work).await,
             };
             self.closing.set(self.closing.get() || plan.close || outcome.is_err());
             self.work.say(&plan, outcome);
@@ -83,7 +83,7 @@ impl Lanes<'_> {
         if self.closing.get() {
             return None;
         }
-        self.work.take().map(|id| self.work.draw(id, *self.rng.borrow_mut()))
+        self.work.take().map(|id| self.work.draw(id, self.protocol, *self.rng.borrow_mut()))
     }
 }
 
@@ -148,7 +148,7 @@ async fn stream(requests: &mut SendRequest<Bytes>, plan: &Plan, work: &Work) -> 
 
 fn head(plan: &Plan, work: &Work) -> http::request::Builder {
     let uri = format!("http://{}/load/{}", work.plan.target, plan.id);
-    Request::builder().method("POST").uri(uri).header("x-id", plan.id)
+    Request::builder().method(plan.method).uri(uri).header("x-id", plan.id)
 }
 
 /// A 200, and not a gRPC error that came instead of messages.

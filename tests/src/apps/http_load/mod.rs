@@ -32,6 +32,8 @@ pub struct LoadPlan {
     pub connections: u64,
     /// Each connection speaks one of these.
     pub protocols: Vec<LoadProtocol>,
+    /// Every other request, where it is no gRPC call, is a PUT; the others are POSTs.
+    pub puts: bool,
     /// Not more than so many a second; none: as many as there can be.
     pub per_second: Option<u64>,
     /// About so many requests until the client closes a connection; none: it never does.
@@ -58,7 +60,7 @@ pub struct LoadResult {
     pub succeeded: u64,
     /// Everything else …
     pub failed: u64,
-    /// … the first of them by id, with what was wrong.
+    /// … the first of them by id, with their methods and what was wrong.
     pub examples: Vec<(u64, String)>,
     /// Of bodies.
     pub bytes_sent: u64,
@@ -72,7 +74,7 @@ pub struct LoadResult {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Failures that are told in full.
-const EXAMPLES: usize = 10;
+const EXAMPLES: usize = 200;
 
 enum Ended {
     Failure(u64, String),
@@ -90,6 +92,7 @@ struct Work {
 /// One request.
 struct Plan {
     id: u64,
+    method: &'static str,
     sends: u64,
     receives: u64,
     chunked: bool,
@@ -108,6 +111,7 @@ impl LoadPlan {
             connections: 8,
             protocols: vec![LoadProtocol::Http11],
             requests_per_connection: Some(200),
+            puts: false,
             per_second: None,
         }
     }
@@ -154,10 +158,8 @@ impl Work {
         while let Some(id) = self.take() {
             let protocol = self.plan.protocols[rng.below(self.plan.protocols.len())];
             match protocol {
-                LoadProtocol::Grpc => http2::connection(self, id, true, rng),
-                LoadProtocol::Http10 => http1::connection(self, id, http1::Version::Http10, rng),
-                LoadProtocol::Http11 => http1::connection(self, id, http1::Version::Http11, rng),
-                LoadProtocol::Http2 => http2::connection(self, id, false, rng),
+                LoadProtocol::Grpc | LoadProtocol::Http2 => http2::connection(self, id, protocol, rng),
+                LoadProtocol::Http10 | LoadProtocol::Http11 => http1::connection(self, id, protocol, rng),
             }
         }
     }
@@ -175,19 +177,21 @@ impl Work {
     }
 
     fn say(&self, plan: &Plan, outcome: Result<String, String>) {
-        let Plan { id, sends: sent, receives: received, .. } = *plan;
+        let Plan { id, method, sends: sent, receives: received, .. } = *plan;
         let ended = match outcome {
             Ok(digest) => Ended::Success { id, digest, sent, received },
-            Err(what) => Ended::Failure(id, what),
+            Err(what) => Ended::Failure(id, format!("{method}: {what}")),
         };
         // it listens as long as somebody may speak
         let _ = self.ended.send(ended);
     }
 
-    fn draw(&self, id: u64, rng: &mut Rng) -> Plan {
+    fn draw(&self, id: u64, protocol: LoadProtocol, rng: &mut Rng) -> Plan {
         let largest = self.plan.largest_body;
+        let put = self.plan.puts && id.is_multiple_of(2) && protocol != LoadProtocol::Grpc;
         Plan {
             id,
+            method: if put { "PUT" } else { "POST" },
             sends: size(largest, rng),
             receives: size(largest, rng),
             chunked: rng.below(2) == 0,

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! On SIGTERM it answers what has begun, with `connection: close` or GOAWAY, closes idle connections and ends; or, with
-//! `--leave at-once`, it is gone without a word, as programs are that know nothing of SIGTERM.
+//! `--leave at-once`, it is gone without a word, as programs are that know nothing of SIGTERM. With `--leave when-silent` it goes on
+//! as if nothing had happened until nobody asks any more, and then leaves politely: as programs do that know of load balancers.
 
 mod http1;
 mod http2;
@@ -21,7 +22,7 @@ use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::flags::Flags;
 use crate::{Failure, wait};
@@ -31,10 +32,13 @@ struct Server {
     log: File,
     draining: AtomicBool,
     open: AtomicUsize,
+    requests: AtomicUsize,
 }
 
 /// How often an idle connection looks whether it should close.
 const LOOK: Duration = Duration::from_millis(50);
+/// Nobody has asked for so long: nobody will.
+const SILENCE: Duration = Duration::from_millis(500);
 /// With what HTTP/2 begins, and no method does.
 const PREFACE: &[u8] = b"PRI";
 
@@ -45,6 +49,7 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
         log: OpenOptions::new().create(true).append(true).open(flags.text("log")?)?,
         draining: AtomicBool::new(false),
         open: AtomicUsize::new(0),
+        requests: AtomicUsize::new(0),
     });
     let accepting = Arc::clone(&server);
     std::thread::spawn(move || accept(&listener, &accepting));
@@ -55,8 +60,10 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
         terminate.recv().await;
         io::Result::Ok(())
     })?;
-    if flags.text("leave")? == "at-once" {
-        return Ok(());
+    match flags.text("leave")? {
+        "at-once" => return Ok(()),
+        "when-silent" => server.wait_for_silence(),
+        _ => {}
     }
     server.draining.store(true, Ordering::SeqCst);
     wait::eventually("connections end", || (server.open.load(Ordering::SeqCst) == 0).then_some(()));
@@ -112,8 +119,20 @@ impl Server {
         is_timeout(error) && !self.draining.load(Ordering::SeqCst)
     }
 
+    fn wait_for_silence(&self) {
+        let (mut seen, mut since) = (self.requests.load(Ordering::SeqCst), Instant::now());
+        wait::eventually("nobody asks", || {
+            let now = self.requests.load(Ordering::SeqCst);
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+            (since.elapsed() > SILENCE).then_some(())
+        });
+    }
+
     /// Logs a request that has been received whole.
     fn received(&self, id: &str, digest: &str) -> io::Result<()> {
+        self.requests.fetch_add(1, Ordering::SeqCst);
         // one write for one line, so that lines of many threads do not mix
         (&self.log).write_all(format!("{id} {digest}\n").as_bytes())
     }
