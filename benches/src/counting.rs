@@ -129,10 +129,13 @@ pub struct Caller {
 }
 
 /// The crate whose code asked: the first frame that is neither the standard library's nor this file's. A generic function of one
-/// crate that is compiled for another counts for the one that wrote it.
+/// crate that is compiled for another counts for the one that wrote it. Frames that were inlined may have a bare name, which
+/// tells no crate: the caller's counts.
 fn crate_of(trace: &str) -> String {
     let names =
         trace.lines().filter_map(|line| line.trim_start().split_once(": ")).filter(|(number, _)| is_number(number));
+    let is_path = |name: &str| name.starts_with('<') || name.split('<').next().is_some_and(|path| path.contains("::"));
+    let names = names.filter(|(_, name)| is_path(name));
     let mut crates = names.map(|(_, name)| crate_in(name));
     crates.find(|name| !STANDARD.contains(&name.as_str())).unwrap_or_else(|| "unknown".into())
 }
@@ -147,8 +150,8 @@ fn crate_in(name: &str) -> String {
     name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
 
-const STANDARD: [&str; 8] =
-    ["alloc", "core", "std", "hashbrown", "minimesh_benches", "__rustc", "__rust_alloc", "backtrace_rs"];
+const STANDARD: [&str; 10] =
+    ["alloc", "core", "std", "hashbrown", "minimesh_benches", "__rustc", "__rust_alloc", "backtrace_rs", "str", "u8"];
 
 #[cfg(test)]
 mod tests {
@@ -160,6 +163,8 @@ mod tests {
                      2: <alloc::vec::Vec<T> as core::convert::From<&[T]>>::from\n   3: <rustls::a::B as rustls::C>::d::{{closure}}\n   \
                      4: minimesh_proxy::x\n";
         assert_eq!(crate_of(trace), "rustls");
+        let inlined = "   0: new<[u8; 3], h2::x::Y>\n   1: <u8 as alloc::slice::hack::ConvertVec>::to_vec\n   2: h2::proto::send\n";
+        assert_eq!(crate_of(inlined), "h2");
         assert_eq!(crate_of(""), "unknown");
     }
 }

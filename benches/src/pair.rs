@@ -1,11 +1,10 @@
 //! The real data path in one process: a client's sidecar and a server's, each a worker thread with its own fake control, mTLS
-//! between them over loopback (or plaintext, to tell TLS' share), a route with matches and a filter on the way, a strict port at
-//! the end, metrics on.
+//! between them over loopback (or plaintext, to tell TLS' share), a route with matches and a filter on the way, metrics on.
 //!
 //! What is missing against two pods: interception (original destinations are given), discovery, and the network.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +19,12 @@ use minimesh_proxy::Origin;
 use minimesh_proxy::control::{ControlHandle, FakeControl, TargetSnapshot};
 use minimesh_proxy::error::CODES;
 use minimesh_proxy::metrics::Metrics;
+use minimesh_proxy::observe::Observe;
 use minimesh_proxy::worker::{self, OwnPorts, Patience, WorkerConfig};
 use minimesh_route::RouteTable;
 use minimesh_runtime::drain;
 
-use crate::counting;
+use crate::application::{self, Carried};
 
 /// Both sidecars and the application behind the server's.
 pub struct Pair {
@@ -46,84 +46,96 @@ struct Sidecar {
 /// How the two sidecars speak with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// As in a mesh; the server's port is strict.
+    /// As in a mesh.
     MutualTls,
-    /// As to a pod without sidecar; the server's port is open to all.
+    /// As to a pod without sidecar.
     Plaintext,
 }
 
+/// What a pair is for. The default of everything but what it carries: mTLS, a strict port, no access log.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What the application speaks.
+    pub carried: Carried,
+    /// How the two sidecars speak with each other.
+    pub link: Link,
+    /// Who may connect to the server's port.
+    pub policy: DefaultPolicy,
+    /// What both sidecars say of single requests.
+    pub observe: Observe,
+}
+
+impl Setup {
+    /// A pair that carries this.
+    pub fn new(carried: Carried) -> Setup {
+        let policy = DefaultPolicy::AllAuthenticated;
+        Setup { carried, link: Link::MutualTls, policy, observe: Observe::default() }
+    }
+
+    /// In plaintext, and so with a port that is open to all.
+    pub fn plaintext(carried: Carried) -> Setup {
+        Setup { link: Link::Plaintext, policy: DefaultPolicy::AllUnauthenticated, ..Setup::new(carried) }
+    }
+
+    /// What stands behind the Service's address.
+    fn target(&self) -> io::Result<TargetSnapshot> {
+        let (protocol, routes) = match self.carried {
+            Carried::Grpc | Carried::Http1 | Carried::Http2 => (Protocol::Detect, vec![route()]),
+            // a route would make it HTTP
+            Carried::Opaque => (Protocol::Opaque, vec![]),
+        };
+        let routes = RouteTable::compile(&routes).map_err(|error| io::Error::other(format!("{error:?}")))?;
+        Ok(TargetSnapshot::Service { service: carts(), protocol, routes: Arc::new(routes) })
+    }
+
+    /// What is declared of the application's port.
+    fn port(&self) -> PortPolicy {
+        let protocol = match self.carried {
+            Carried::Grpc | Carried::Http2 => Protocol::Http2,
+            Carried::Http1 => Protocol::Http1,
+            Carried::Opaque => Protocol::Opaque,
+        };
+        PortPolicy { protocol, policy: self.policy }
+    }
+}
+
 impl Pair {
-    /// Starts an HTTP application, and a sidecar at either end.
-    pub fn start(link: Link) -> io::Result<Pair> {
-        let application = application()?;
+    /// Starts an application, and a sidecar at either end.
+    pub fn start(setup: Setup) -> io::Result<Pair> {
+        let application = application::start(setup.carried)?;
         let authority = Authority::create(DOMAIN).map_err(io::Error::other)?;
+        let origin = Origin::Fixed { outbound: SERVICE, inbound: application };
 
         let inbound = TcpListener::bind(LOOPBACK)?;
         let server_address = inbound.local_addr()?;
         let (control, server) = ControlHandle::fake(Metrics::new(CODES), vec![]);
         control.credentials(credentials(&authority, "carts")?);
-        let (transport, policy) = match link {
-            Link::MutualTls => {
-                let identity = format!("spiffe://{DOMAIN}/ns/shop/sa/carts").into();
-                (Transport::MutualTls { identity }, DefaultPolicy::AllAuthenticated)
-            }
-            Link::Plaintext => (Transport::Plaintext(PlaintextReason::NotMeshed), DefaultPolicy::AllUnauthenticated),
-        };
-        control.port(application.port(), PortPolicy { protocol: Protocol::Http1, policy });
+        control.port(application.port(), setup.port());
         let server_metrics = Arc::clone(server.metrics());
-        let origin = Origin::Fixed { outbound: SERVICE, inbound: application };
-        let server = sidecar(1, control, server, vec![], vec![inbound], origin)?;
+        let server = sidecar(1, (control, server), (vec![], vec![inbound]), origin.clone(), &setup.observe)?;
 
         let outbound = TcpListener::bind(LOOPBACK)?;
         let client_address = outbound.local_addr()?;
+        let transport = match setup.link {
+            Link::MutualTls => Transport::MutualTls { identity: format!("spiffe://{DOMAIN}/ns/shop/sa/carts").into() },
+            Link::Plaintext => Transport::Plaintext(PlaintextReason::NotMeshed),
+        };
         let (control, client) = ControlHandle::fake(Metrics::new(CODES), vec![]);
         control.credentials(credentials(&authority, "front-end")?);
         control.endpoints(&carts(), Endpoints(vec![endpoint(server_address, transport)]));
-        let routes = Arc::new(RouteTable::compile(&[route()]).map_err(|error| io::Error::other(format!("{error:?}")))?);
-        control.target(SERVICE, TargetSnapshot::Service { service: carts(), protocol: Protocol::Detect, routes });
+        control.target(SERVICE, setup.target()?);
         let client_metrics = Arc::clone(client.metrics());
-        let origin = Origin::Fixed { outbound: SERVICE, inbound: application };
-        let client = sidecar(0, control, client, vec![outbound], vec![], origin)?;
+        let client = sidecar(0, (control, client), (vec![outbound], vec![]), origin, &setup.observe)?;
         Ok(Pair { outbound: client_address, client_metrics, server_metrics, _held: (client, server) })
-    }
-
-    /// A client's requests, one after the other on one connection to [`Pair::outbound`], and their answers. Allocates nothing.
-    pub fn ask(&self, client: &mut TcpStream, times: u32) -> io::Result<()> {
-        for _ in 0..times {
-            self.send(client)?;
-            self.receive(client)?;
-        }
-        Ok(())
-    }
-
-    /// The first half of that.
-    pub fn send(&self, client: &mut TcpStream) -> io::Result<()> {
-        client.write_all(REQUEST)
-    }
-
-    /// And the other.
-    pub fn receive(&self, client: &mut TcpStream) -> io::Result<()> {
-        let mut buffer = [0; 4096];
-        let mut filled = 0;
-        while !buffer[..filled].ends_with(b"0.00\"}") {
-            let count = client.read(&mut buffer[filled..])?;
-            filled += count;
-            if count == 0 || !buffer[..filled].starts_with(&RESPONSE[..15.min(filled)]) {
-                let got = String::from_utf8_lossy(&buffer[..filled]);
-                return Err(io::Error::other(format!("not the answer: {got:?}")));
-            }
-        }
-        Ok(())
     }
 }
 
 fn sidecar(
     index: usize,
-    fake: FakeControl,
-    control: ControlHandle,
-    outbound: Vec<TcpListener>,
-    inbound: Vec<TcpListener>,
+    (fake, control): (FakeControl, ControlHandle),
+    (outbound, inbound): (Vec<TcpListener>, Vec<TcpListener>),
     origin: Origin,
+    observe: &Observe,
 ) -> io::Result<Sidecar> {
     for listener in outbound.iter().chain(&inbound) {
         listener.set_nonblocking(true)?;
@@ -143,7 +155,7 @@ fn sidecar(
         head_limit: 64 * 1024,
         patience: Patience::default(),
         origin,
-        observe: Default::default(),
+        observe: observe.clone(),
     })?;
     Ok(Sidecar { _control: fake, _drain: trigger, _thread: thread })
 }
@@ -206,48 +218,6 @@ fn route() -> HttpRoute {
         ],
     }
 }
-
-/// Answers every request on every connection with [`RESPONSE`]; threads of this test, so nothing of it counts.
-fn application() -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(LOOPBACK)?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || {
-        counting::ignore_this_thread();
-        for connection in listener.incoming().flatten() {
-            std::thread::spawn(move || {
-                counting::ignore_this_thread();
-                let _ = serve(connection);
-            });
-        }
-    });
-    Ok(address)
-}
-
-fn serve(mut connection: TcpStream) -> io::Result<()> {
-    connection.set_nodelay(true)?;
-    let mut buffer = [0; 16 * 1024];
-    let mut filled = 0;
-    loop {
-        let count = connection.read(&mut buffer[filled..])?;
-        if count == 0 {
-            return Ok(());
-        }
-        filled += count;
-        if buffer[..filled].ends_with(b"\r\n\r\n") {
-            connection.write_all(RESPONSE)?;
-            filled = 0;
-        }
-    }
-}
-
-const REQUEST: &[u8] =
-    b"GET /carts/57a98d98e4b00679b4a830b2/items HTTP/1.1\r\nHost: carts\r\nUser-Agent: front-end\r\n\
-    Accept: application/json\r\nx-version: 1\r\n\r\n";
-
-/// What the application answers.
-const RESPONSE: &[u8] =
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nserver: carts\r\ncontent-length: 27\r\n\r\n\
-    {\"items\":[],\"total\":\"0.00\"}";
 
 const DOMAIN: &str = "cluster.local";
 const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);

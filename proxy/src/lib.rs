@@ -13,6 +13,8 @@
 
 pub mod control;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod metrics;
 pub mod observe;
 pub mod redirect;

@@ -1,26 +1,25 @@
 //! What a warm request through both sidecars costs: processor time of each thread, loopback, mTLS. One argument: how many requests.
 //!
-//! Wall time and processor time move with the machine; instructions do not. Two runs under `valgrind --tool=callgrind
-//! --separate-threads=yes` with different numbers of requests tell them: their difference is free of start and handshake.
+//! Wall time and processor time move with the machine; instructions do not: those are `cargo xtask icount`.
 
 use std::error::Error;
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Instant;
 use std::{fs, io};
 
-use minimesh_benches::pair::{Link, Pair};
+use minimesh_benches::application::Carried;
+use minimesh_benches::client::Client;
+use minimesh_benches::pair::{Pair, Setup};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let requests = std::env::args().nth(1).map_or(Ok(DEFAULT), |number| number.parse::<u32>())?;
-    let pair = Pair::start(Link::MutualTls)?;
-    let mut client = TcpStream::connect(pair.outbound)?;
-    client.set_nodelay(true)?;
-    pair.ask(&mut client, WARM)?;
+    let pair = Pair::start(Setup::new(Carried::Http1))?;
+    let mut client = Client::connect(pair.outbound, Carried::Http1)?;
+    client.ask(WARM)?;
 
     let before = processor_time()?;
     let begin = Instant::now();
-    pair.ask(&mut client, requests)?;
+    client.ask(requests)?;
     let wall = begin.elapsed();
     let after = processor_time()?;
     println!(

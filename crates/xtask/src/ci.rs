@@ -2,7 +2,7 @@
 
 use crate::report::{Outcome, Report};
 use crate::workspace::{self, Workspace};
-use crate::{checks, docs, test};
+use crate::{checks, docs, fuzz, icount, test};
 
 /// Whether the tests are part of this run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,4 +30,6 @@ pub(crate) fn run(workspace: &Workspace, tests: Tests, report: &mut Report) {
         test::run(workspace, test::Layer::ALL, report);
     }
     docs::run(workspace, docs::Mode::Compare, report);
+    icount::run(workspace, icount::Mode::Compare, report);
+    fuzz::run(workspace, &fuzz::Wanted::default(), report);
 }

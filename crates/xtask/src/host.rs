@@ -89,6 +89,6 @@ pub(crate) fn is_root() -> bool {
     uid.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
 }
 
-fn is_on(path: &str, program: &str) -> bool {
+pub(crate) fn is_on(path: &str, program: &str) -> bool {
     std::env::split_paths(path).any(|folder| folder.join(program).is_file())
 }

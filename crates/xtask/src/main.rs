@@ -1,4 +1,4 @@
-//! Tasks of this repository: `cargo xtask test`, `cargo xtask ci`, `cargo xtask gen-docs`, `cargo xtask check`.
+//! Tasks of this repository: `cargo xtask test`, `ci`, `check`, `gen-docs`, `icount`, `fuzz`.
 //!
 //! Dispatches and nothing else. No task needs more than the standard library and `serde_json`, so that the tool compiles in
 //! seconds on a machine that has nothing yet.
@@ -7,7 +7,9 @@ mod checks;
 mod ci;
 mod compat;
 mod docs;
+mod fuzz;
 mod host;
+mod icount;
 mod report;
 mod source;
 mod test;
@@ -25,6 +27,8 @@ usage: cargo xtask TASK
                                      (layers: unit, netns, compat, cluster)
   ci [--without-tests]               format, lints, house style, documentation, tests
   check                              house style alone: sizes, module docs, layers, names, paths
+  fuzz [--seconds N] [TARGET]        give the parsers bytes that nobody would send; 20 s each, unless said otherwise
+  icount [--accept REASON]           instructions, allocations and bytes of a request, beside the committed baseline
   gen-docs [--check]                 write docs/errors.md and docs/reference/, or say whether they are up to date
 ";
 
@@ -43,7 +47,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<Report, String> {
     let workspace = Workspace::load()?;
     let mut report = Report::default();
-    match arguments {
+    match *arguments {
         ["test"] => test::run(&workspace, test::Layer::ALL, &mut report),
         ["test", "--only", layer] => {
             let layer = test::Layer::from_name(layer).ok_or_else(|| format!("no test layer {layer:?}\n{USAGE}"))?;
@@ -52,6 +56,9 @@ fn run(arguments: &[&str]) -> Result<Report, String> {
         ["ci"] => ci::run(&workspace, ci::Tests::Run, &mut report),
         ["ci", "--without-tests"] => ci::run(&workspace, ci::Tests::Leave, &mut report),
         ["check"] => checks::run(&workspace, &mut report),
+        ["fuzz", ref wanted @ ..] => fuzz::run(&workspace, &fuzz::Wanted::parse(wanted)?, &mut report),
+        ["icount"] => icount::run(&workspace, icount::Mode::Compare, &mut report),
+        ["icount", "--accept", reason] => icount::run(&workspace, icount::Mode::Accept(reason), &mut report),
         ["gen-docs"] => docs::run(&workspace, docs::Mode::Write, &mut report),
         ["gen-docs", "--check"] => docs::run(&workspace, docs::Mode::Compare, &mut report),
         _ => return Err(format!("unknown task\n{USAGE}")),

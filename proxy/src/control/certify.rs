@@ -36,7 +36,7 @@ impl Certifier<'_> {
                     backoff.reset();
                     let wait = between(renew_in.mul_f64(0.9), renew_in.mul_f64(1.1), &mut rng).max(SOONEST);
                     tokio::select! {
-                        () = passed(wait) => {}
+                        () = passed(wait, SystemTime::now) => {}
                         () = self.identity.renewal_wanted() => {}
                     }
                 }
@@ -95,9 +95,10 @@ impl Certifier<'_> {
 
 /// Waits by the clock that timers use and by the wall's, whichever is first: the former stands still while a machine sleeps,
 /// certificates age by the latter.
-async fn passed(wait: Duration) {
-    let (end, begun) = (Instant::now() + wait, SystemTime::now());
-    while Instant::now() < end && begun.elapsed().unwrap_or_default() < wait {
+async fn passed(wait: Duration, wall: impl Fn() -> SystemTime) {
+    let (end, begun) = (Instant::now() + wait, wall());
+    // a wall's clock that was set back says nothing
+    while Instant::now() < end && wall().duration_since(begun).unwrap_or_default() < wait {
         sleep_until(end.min(Instant::now() + LOOK)).await;
     }
 }
@@ -118,3 +119,37 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 const SOONEST: Duration = Duration::from_millis(500);
 /// Between looks at the wall's clock.
 const LOOK: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// How long `passed` takes for an hour, by the timers' clock, where the wall's jumps by so many seconds after a minute.
+    async fn an_hour_with_a_jump(seconds: i64) -> Duration {
+        let (begun, set) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30));
+        let jumped = Cell::new(0u32);
+        let wall = || {
+            let now = set + begun.elapsed();
+            jumped.set(jumped.get() + 1);
+            match (begun.elapsed() > LOOK / 2, seconds) {
+                (false, _) => now,
+                (true, 0..) => now + Duration::from_secs(seconds.unsigned_abs()),
+                (true, _) => now - Duration::from_secs(seconds.unsigned_abs()),
+            }
+        };
+        passed(Duration::from_secs(3600), wall).await;
+        assert!(jumped.get() > 1);
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_jumps_ahead_is_seen_within_a_minute_and_one_set_back_delays_nothing() {
+        assert_eq!(an_hour_with_a_jump(0).await, Duration::from_secs(3600));
+        assert_eq!(an_hour_with_a_jump(7200).await, LOOK);
+        // an hour of it: at most as long as it would have been
+        assert_eq!(an_hour_with_a_jump(-86_400).await, Duration::from_secs(3600));
+        assert!(an_hour_with_a_jump(1800).await <= Duration::from_secs(1860));
+    }
+}

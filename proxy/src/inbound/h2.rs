@@ -102,6 +102,13 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn) {
     session.socket.close();
 }
 
+/// Bytes of a stream's task.
+#[cfg(test)]
+pub(super) fn stream_size() -> usize {
+    type Of = (Rc<Session>, Incoming);
+    crate::path_tests::sizes::returned(|(session, incoming): Of| stream(session, incoming))
+}
+
 /// Tells a peer that is not let in.
 pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, conn: Conn, refusal: Refusal) {
     let (end, socket) = wire(conn);

@@ -202,3 +202,20 @@ fn detected(first: &First) -> Detected {
         First::Server => Detected::ServerFirst,
     }
 }
+
+/// Bytes of the futures of inbound connections and requests that are boxed, or tasks of their own.
+#[cfg(test)]
+pub(crate) fn future_sizes() -> [(&'static str, usize); 4] {
+    use crate::path_tests::sizes::returned;
+    type Of = (&'static Rc<Worker>, &'static Rc<Port>, Conn, IpAddr, Option<Conn>);
+    let mesh = |(worker, port, conn, address, app): Of| mesh(worker, port, conn, address, app);
+    type Bare = (Of, &'static First);
+    let bare = |((worker, port, conn, address, app), first): Bare| bare(worker, port, conn, address, first, app);
+    let http2 = |(worker, permit, conn): (&'static Rc<Worker>, Permit, Conn)| h2::serve(worker, permit, conn);
+    [
+        ("connection inbound-mesh", returned(mesh)),
+        ("connection inbound-plaintext", returned(bare)),
+        ("connection inbound-http2", returned(http2)),
+        ("request inbound-http2", h2::stream_size()),
+    ]
+}

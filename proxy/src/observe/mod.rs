@@ -110,6 +110,12 @@ impl Observe {
         Ok((observe, ends))
     }
 
+    /// An access log on this process' stdout and nothing else: for measurements, where nobody waits for its last lines.
+    pub fn access_log(format: AccessLogFormat) -> io::Result<Observe> {
+        let start = |format| AccessLog::to_stdout(format, &Arc::default()).map(|(log, _)| log);
+        Ok(Observe { log: format.format().map(start).transpose()?, ..Observe::default() })
+    }
+
     /// One worker's part.
     pub(crate) fn observer(self, seed: u64) -> Observer {
         let lines = self.log.map(AccessLog::lines);

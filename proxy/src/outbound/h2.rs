@@ -52,6 +52,15 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Rc<Target>, conn: Conn) 
     }
 }
 
+/// Bytes of a stream's task.
+#[cfg(test)]
+pub(super) fn stream_size() -> usize {
+    type Of = (Rc<Worker>, Rc<Target>, Option<SocketAddr>, Incoming);
+    crate::path_tests::sizes::returned(|(worker, target, address, incoming): Of| {
+        stream(worker, target, address, incoming)
+    })
+}
+
 /// Answers every request of a connection that goes nowhere.
 pub(super) async fn refuse(worker: &Rc<Worker>, conn: Conn, kind: Kind) {
     let (end, socket) = wire(conn);

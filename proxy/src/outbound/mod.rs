@@ -131,3 +131,20 @@ pub(crate) fn log(error: &Error, direction: Direction) {
         _ => event!(Level::DEBUG, code, ?direction, %error, "request failed"),
     }
 }
+
+/// Bytes of the futures of outbound connections and requests that are boxed, or tasks of their own.
+#[cfg(test)]
+pub(crate) fn future_sizes() -> [(&'static str, usize); 3] {
+    use crate::path_tests::sizes::returned;
+    type Held = (&'static Rc<Worker>, &'static Rc<Target>);
+    type Known = (Sniffing, Undecided);
+    let other = |((worker, target), plan, conn, (sniffing, word)): (Held, &'static Rc<Plan>, Conn, Known)| {
+        serve_other(worker, target, plan, conn, sniffing, word)
+    };
+    let http2 = |((worker, target), conn): (Held, Conn)| h2::serve(worker, target, conn);
+    [
+        ("connection outbound-opaque", returned(other)),
+        ("connection outbound-http2", returned(http2)),
+        ("request outbound-http2", h2::stream_size()),
+    ]
+}

@@ -14,7 +14,7 @@ use super::*;
 use crate::metrics::Exposition;
 
 /// The rule for `/old` with this word about repetition.
-fn retrying(codes: &[u16], attempts: u32) -> HttpRule {
+pub(super) fn retrying(codes: &[u16], attempts: u32) -> HttpRule {
     HttpRule {
         retry: Some(Retry { codes: codes.to_vec(), attempts, backoff: Some(Duration::from_millis(1)) }),
         ..rule(vec![])
@@ -33,8 +33,8 @@ pub(super) fn counter_of(mesh: &Mesh, line: &str) -> u64 {
 
 /// What an application got, and how often it was connected to.
 #[derive(Default)]
-struct Log {
-    messages: RefCell<Vec<Vec<u8>>>,
+pub(super) struct Log {
+    pub(super) messages: RefCell<Vec<Vec<u8>>>,
     connections: Cell<usize>,
 }
 
@@ -60,13 +60,13 @@ async fn scripted(answers: &'static [&'static str]) -> (SocketAddr, Rc<Log>) {
     (address, kept)
 }
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
+pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub(super) const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
 const CHUNKED: &str = "HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n";
 const POST: &str = "POST /old HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
 const GET: &str = "GET /old HTTP/1.1\r\nHost: a\r\n\r\n";
 
-async fn mesh_with(rule: HttpRule, answers: &'static [&'static str]) -> (Mesh, Server, Rc<Log>) {
+pub(super) async fn mesh_with(rule: HttpRule, answers: &'static [&'static str]) -> (Mesh, Server, Rc<Log>) {
     let mesh = Mesh::new();
     let (app, log) = scripted(answers).await;
     let server = mesh.server("catalogue", app);

@@ -90,6 +90,10 @@ pub(crate) fn write_head(head: &[u8], cuts: &Cuts, edits: &HeaderEdits, extra: &
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::{option, sample::select};
+
     use super::*;
     use crate::http::h1::parse_request;
 
@@ -122,4 +126,61 @@ mod tests {
         };
         assert_eq!(written(&edits, &[]), r"GET /a HTTP/1.1\r\nHost: y\r\nX-A: 1\r\n\r\n");
     }
+
+    /// A head by its lines, edited as RFC 9110 and the Gateway API say it: no offsets, no ranges.
+    fn slowly(lines: &[(String, String)], edits: &HeaderEdits, extra: &str) -> String {
+        let nominated = |name: &str| {
+            let options = lines.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
+            let mut options = options.flat_map(|(_, value)| value.split(',').map(str::trim));
+            options.any(|option| option.eq_ignore_ascii_case(name))
+        };
+        let kept = |name: &str| {
+            let edited = edits.set.iter().any(|line| line.name.eq_ignore_ascii_case(name))
+                || edits.remove.iter().any(|removed| removed.eq_ignore_ascii_case(name));
+            let own = name.to_ascii_lowercase().starts_with("minimesh-");
+            !edited && !own && !nominated(name) && !name.eq_ignore_ascii_case("connection")
+        };
+        let mut text = "GET /a HTTP/1.1\r\nHost: x\r\n".to_owned();
+        let lines = lines.iter().filter(|(name, _)| kept(name)).map(|(name, value)| format!("{name}: {value}\r\n"));
+        text.extend(lines);
+        text.extend(edits.set.iter().chain(&edits.add).map(|line| String::from_utf8_lossy(&line.line)));
+        text + extra + "\r\n"
+    }
+
+    fn line(name: &str, value: &str) -> minimesh_route::HeaderLine {
+        let line = format!("{name}: {value}\r\n").into_bytes().into();
+        minimesh_route::HeaderLine { name: name.to_ascii_lowercase().into(), line }
+    }
+
+    proptest! {
+        #[test]
+        fn edits_are_those_of_a_slow_editor(
+            lines in vec((select(&NAMES[..]), "[!-~]([ -~\u{e9}]{0,6}[!-~])?"), 0..7),
+            option in option::of(select(&["X-A, close", "x-b", "foo , X-C"][..])),
+            set in vec((select(&NAMES[..6]), "[a-z]{0,3}"), 0..3),
+            add in vec((select(&NAMES[..6]), "[a-z]{0,3}"), 0..3),
+            remove in vec(select(&["x-a", "x-b", "x-c"][..]), 0..2),
+            extra in select(&["", "l5d-client-id: me\r\n"][..]),
+        ) {
+            let mut lines: Vec<(String, String)> = lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let place = lines.len() / 2;
+            if let Some(option) = option {
+                lines.insert(place, ("Connection".to_owned(), option.to_owned()));
+            }
+            let mut head = "GET /a HTTP/1.1\r\nHost: x\r\n".to_owned();
+            head.extend(lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
+            head += "\r\n";
+            let parsed = parse_request(head.as_bytes(), 10_000).expect("valid").expect("whole");
+            let edits = HeaderEdits {
+                set: set.iter().map(|(name, value)| line(name, value)).collect(),
+                add: add.iter().map(|(name, value)| line(name, value)).collect(),
+                remove: remove.iter().map(|name| (*name).into()).collect(),
+            };
+            let mut out = Buffer::default();
+            write_head(head.as_bytes(), &parsed.cuts, &edits, &[extra.as_bytes()], &mut out);
+            prop_assert_eq!(String::from_utf8_lossy(out.bytes()), slowly(&lines, &edits, extra));
+        }
+    }
+
+    const NAMES: [&str; 8] = ["X-A", "x-a", "X-B", "x-c", "Accept", "X-Ab", "minimesh-a", "MiniMesh-B"];
 }
