@@ -26,6 +26,14 @@ pub enum Request {
         /// Whether it has that one, and one of IPv6.
         families: Families,
     },
+    /// Take a pod off the node's bridge, or put it back: what it sends goes nowhere, and nothing reaches it. Answered by
+    /// [`Reply::Done`].
+    Attach {
+        /// The pod's name.
+        pod: String,
+        /// Back on.
+        attached: bool,
+    },
     /// Send a signal. Answered by [`Reply::Done`], also if the process is gone.
     Signal {
         /// To this process.

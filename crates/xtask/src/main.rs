@@ -25,6 +25,7 @@ usage: cargo xtask TASK
 
   test [--only LAYER]                run the tests; the last line reads `N passed, N failed, N skipped`
                                      (layers: unit, netns, compat, cluster)
+  test --soak DURATION               the soak alone, as long as that: 90s, 30m, 2h
   ci [--without-tests]               format, lints, house style, documentation, tests
   check                              house style alone: sizes, module docs, layers, names, paths
   fuzz [--seconds N] [TARGET]        give the parsers bytes that nobody would send; 20 s each, unless said otherwise
@@ -53,6 +54,7 @@ fn run(arguments: &[&str]) -> Result<Report, String> {
             let layer = test::Layer::from_name(layer).ok_or_else(|| format!("no test layer {layer:?}\n{USAGE}"))?;
             test::run(&workspace, &[layer], &mut report);
         }
+        ["test", "--soak", duration] => test::soak(&workspace, duration, &mut report)?,
         ["ci"] => ci::run(&workspace, ci::Tests::Run, &mut report),
         ["ci", "--without-tests"] => ci::run(&workspace, ci::Tests::Leave, &mut report),
         ["check"] => checks::run(&workspace, &mut report),

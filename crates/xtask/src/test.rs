@@ -13,6 +13,10 @@ const NETNS_CRATE: &str = "minimesh-tests";
 const NETNS_FOLDER: &str = "tests/tests";
 /// Begins the names of files of that folder that are a layer of their own.
 const COMPAT: &str = "compat_";
+/// The file of that folder that can be made to last.
+const SOAK: &str = "faults_soak";
+/// What those tests use of Debian's, beside what every Debian has: packets get lost by its rules.
+const NETNS_PACKAGES: [(&str, &str); 1] = [("nftables", "nft")];
 /// Begins a line in which a test says that it did not run: `skipped: NAME: REASON`.
 const SKIPPED: &str = "skipped: ";
 
@@ -50,12 +54,36 @@ pub(crate) fn run(workspace: &Workspace, layers: &[Layer], report: &mut Report) 
     for layer in layers {
         match layer {
             Layer::Unit => unit(workspace, report),
-            Layer::Netns => worlds(workspace, "netns", |name| !name.starts_with(COMPAT), &[], report),
+            Layer::Netns => {
+                report.step("netns: prepare", || {
+                    let installed = host::install(&NETNS_PACKAGES, &compat::path());
+                    Outcome { note: installed, ..Outcome::preparation(Ok(())) }
+                });
+                worlds(workspace, "netns", |name| !name.starts_with(COMPAT), &[], report);
+            }
             Layer::Compat => compat(workspace, report),
             Layer::Cluster => report
                 .step("cluster", || Outcome::skipped("there is none yet: nothing of minimesh installs into a cluster")),
         }
     }
+}
+
+/// The soak alone, for as long as `duration` says: `90s`, `30m` or `2h`.
+pub(crate) fn soak(workspace: &Workspace, duration: &str, report: &mut Report) -> Result<(), String> {
+    let seconds = seconds(duration).ok_or_else(|| format!("{duration:?} is no duration like 90s, 30m or 2h"))?;
+    let environment = [("MINIMESH_SOAK_SECONDS".to_owned(), seconds.to_string())];
+    worlds(workspace, "soak", |name| name == SOAK, &environment, report);
+    Ok(())
+}
+
+fn seconds(duration: &str) -> Option<u64> {
+    let unit = match duration.chars().last()? {
+        'h' => 3600,
+        'm' => 60,
+        's' => 1,
+        _ => return None,
+    };
+    duration[..duration.len() - 1].parse::<u64>().ok()?.checked_mul(unit)
 }
 
 fn unit(workspace: &Workspace, report: &mut Report) {
@@ -192,6 +220,12 @@ mod tests {
         command.arg(said);
         let note = "b: nginx is not installed".to_owned();
         assert_eq!(counted(command), Outcome { passed: 1, failed: 0, skipped: 1, note });
+    }
+
+    #[test]
+    fn a_soak_lasts_as_long_as_is_said() {
+        assert_eq!([seconds("90s"), seconds("30m"), seconds("2h")], [Some(90), Some(1800), Some(7200)]);
+        assert_eq!([seconds("2"), seconds("h"), seconds("")], [None; 3]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod capture;
 mod dial;
 mod flags;
+mod hoard;
 mod http_load;
 mod http_request;
 mod http_server;
@@ -18,6 +19,7 @@ use crate::Failure;
 use flags::Flags;
 
 pub(crate) use capture::packets;
+pub use hoard::{Hoard, Shape};
 pub use http_load::{LoadPlan, LoadProtocol, LoadResult};
 pub use http_request::{Request, Response};
 pub use long_stream::{Carrier, StreamResult};
@@ -26,9 +28,10 @@ pub use tcp_client::{Exchange, ExchangeResult};
 
 type App = fn(&Flags) -> Result<(), Failure>;
 
-const APPS: [(&str, App); 9] = [
+const APPS: [(&str, App); 10] = [
     ("capture", capture::run),
     ("dial", dial::run),
+    ("hoard", hoard::run),
     ("http-load", http_load::run),
     ("http-request", http_request::run),
     ("http-server", http_server::run),

@@ -87,6 +87,7 @@ impl Init {
             Request::AddPod { name, address, families } => {
                 self.network.add_pod(name, address, families).await.map(|()| Reply::Done)
             }
+            Request::Attach { pod, attached } => self.network.attach(&pod, attached).await.map(|()| Reply::Done),
             Request::Signal { pid, signal } => match kill(Pid::from_raw(pid), Signal::try_from(signal)?) {
                 Ok(()) | Err(Errno::ESRCH) => Ok(Reply::Done),
                 Err(error) => Err(error.into()),

@@ -36,6 +36,8 @@ struct Inside {
     namespace: File,
     handle: Handle,
     address: Ipv4Addr,
+    /// The node's end of its veth pair.
+    port: String,
 }
 
 impl Network {
@@ -80,7 +82,7 @@ impl Network {
             let default = RouteMessageBuilder::<Ipv6Addr>::new().gateway(address6(GATEWAY)).build();
             inside.route().add(default).execute().await?;
         }
-        self.pods.insert(name, Inside { namespace: pod, handle: inside, address });
+        self.pods.insert(name, Inside { namespace: pod, handle: inside, address, port });
         Ok(())
     }
 
@@ -93,6 +95,14 @@ impl Network {
             other.handle.route().add(route.build()).execute().await?;
         }
         Ok(())
+    }
+
+    /// Puts a pod on the bridge, or takes it off: it keeps its carrier, its addresses and its routes.
+    pub(super) async fn attach(&self, pod: &str, attached: bool) -> Result<(), Failure> {
+        let pod = self.pods.get(pod).ok_or_else(|| format!("no pod {pod}"))?;
+        let port = LinkUnspec::new_with_name(&pod.port);
+        let port = if attached { port.controller(self.bridge) } else { port.nocontroller() };
+        Ok(self.handle.link().set(port.build()).execute().await?)
     }
 
     /// A file of the namespace, for a child's standard input; none: the node's.

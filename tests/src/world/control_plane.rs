@@ -52,6 +52,11 @@ impl<'w> ControlPlane<'w> {
         self.process = None;
     }
 
+    /// The pod that it is in.
+    pub fn pod(&self) -> &Pod<'w> {
+        &self.pod
+    }
+
     /// The running process.
     pub fn process(&self) -> &Process<'w> {
         self.process.as_ref().expect("it was started")

@@ -10,7 +10,7 @@ use minimesh_balance::Rng;
 use super::manifests::PodObject;
 use super::{ControlPlane, NAMESPACE, Process, World, control_plane, lines, minimesh, ready};
 use crate::apps::{
-    Carrier, Exchange, ExchangeResult, LoadPlan, LoadResult, Request, Response, Rogue, RogueResult, StreamResult,
+    Carrier, Exchange, ExchangeResult, Hoard, LoadPlan, LoadResult, Request, Response, Rogue, RogueResult, StreamResult,
 };
 use crate::protocol::{Families, Reply};
 use crate::stage::SELF;
@@ -25,6 +25,7 @@ pub struct PodBuilder<'w> {
     annotations: Vec<(String, String)>,
     families: Families,
     proxy: Vec<String>,
+    descriptors: Option<u32>,
 }
 
 /// A pod that runs.
@@ -63,6 +64,7 @@ impl<'w> PodBuilder<'w> {
             annotations: Vec::new(),
             families: Families::V4,
             proxy: Vec::new(),
+            descriptors: None,
         }
     }
 
@@ -90,6 +92,12 @@ impl<'w> PodBuilder<'w> {
         self
     }
 
+    /// With a sidecar that may have so many descriptors open.
+    pub fn descriptors(mut self, limit: u32) -> PodBuilder<'w> {
+        self.descriptors = Some(limit);
+        self
+    }
+
     /// A pod without sidecar.
     pub fn unmeshed(self) -> UnmeshedBuilder<'w> {
         UnmeshedBuilder(self)
@@ -103,13 +111,15 @@ impl<'w> PodBuilder<'w> {
         let hash = ("minimesh.io/token-sha256".to_owned(), body::sha256(token.as_bytes()));
         self.annotations.push(hash);
         let arguments = std::mem::take(&mut self.proxy);
+        let limited = self.descriptors.map(|limit| format!("ulimit -n {limit}; exec \"$@\""));
         let mut pod = self.place(true);
 
         let program = minimesh().display().to_string();
         pod.spawn("redirect", &[&program, "redirect", "--exempt-mark", MARK]).succeed();
         let bundle = pod.world.authority().join("trust-bundle.pem").display().to_string();
         let (token, control_plane) = (file.display().to_string(), control_plane.arguments_for_proxies(pod.families));
-        let mut argv = vec![&*program, "proxy", "--trust-bundle", &bundle, "--token-file", &token, "--mark", MARK];
+        let mut argv: Vec<&str> = limited.iter().flat_map(|limit| ["sh", "-c", limit, "sh"]).collect();
+        argv.extend([&*program, "proxy", "--trust-bundle", &bundle, "--token-file", &token, "--mark", MARK]);
         argv.extend(["--pod-namespace", NAMESPACE, "--pod-name", &pod.name]);
         argv.extend(control_plane.iter().chain(&arguments).map(String::as_str));
         let proxy = pod.spawn("proxy", &argv);
@@ -191,6 +201,30 @@ impl<'w> Pod<'w> {
     /// Takes its object away.
     pub fn unpublish(&self) {
         self.world.delete(&self.object(false));
+    }
+
+    /// Takes it off the network, without anybody being told.
+    pub fn cut_off(&self) {
+        self.attach(false);
+    }
+
+    /// Puts it back.
+    pub fn reconnect(&self) {
+        self.attach(true);
+    }
+
+    fn attach(&self, attached: bool) {
+        match self.world.node.call(&protocol::Request::Attach { pod: self.name.clone(), attached }) {
+            Reply::Done => {}
+            other => panic!("{}: {other:?}", self.name),
+        }
+    }
+
+    /// Has a program of it open many connections and hold them, as many as there is room for; they are open when this returns.
+    pub fn hoard(&self, hoard: &Hoard) -> Process<'w> {
+        let process = self.app("hoard", &["--hoard", &json(hoard)]);
+        ready(&process);
+        process
     }
 
     /// Starts a program in it.

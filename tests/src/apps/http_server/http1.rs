@@ -54,6 +54,8 @@ impl Server {
                     return Ok(begun);
                 }
                 Err(error) if self.is_to_wait(&error) => {}
+                // stopped and continued: a socket with a time-out is then told so (signal(7))
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
                 Err(error) => return Err(error),
             }

@@ -107,7 +107,7 @@ impl Server {
                     stream.set_read_timeout(None)?;
                     return Ok(Some(first[..length] == *PREFACE));
                 }
-                Err(error) if self.is_to_wait(&error) => {}
+                Err(error) if self.is_to_wait(&error) || error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset || is_timeout(&error) => return Ok(None),
                 Err(error) => return Err(error),
             }
