@@ -4,6 +4,7 @@ mod layers;
 mod names;
 mod places;
 mod shape;
+mod threats;
 
 use std::path::PathBuf;
 
@@ -18,11 +19,12 @@ pub(crate) struct File {
 
 type Check = fn(&Workspace, &[File]) -> Vec<String>;
 
-const CHECKS: [(&str, Check); 4] = [
+const CHECKS: [(&str, Check); 5] = [
     ("layers: who may depend on whom", layers::check),
     ("names: files, postponed work, ignored tests, sleeps", names::check),
     ("places: no machine paths, no other registries", places::check),
     ("shape: module docs, sizes", shape::check),
+    ("threats: tests that the threat model names", threats::check),
 ];
 
 pub(crate) fn run(workspace: &Workspace, report: &mut Report) {

@@ -211,6 +211,7 @@ async fn judge_all(between: Between, protocol: Protocol) {
 fn there_are_as_many_vectors_as_the_peers_were_measured_with() {
     let (all, answers) = (all(), responses::vectors());
     let refused = all.iter().filter(|vector| matches!(vector.verdict, Verdict::Refused(_))).count();
+    println!("{} requests, of which {refused} refused, and {} responses", all.len(), answers.len());
     assert!(all.len() + answers.len() >= 300 && refused >= 200, "{} {refused} {}", all.len(), answers.len());
 }
 
