@@ -40,6 +40,13 @@ impl Need {
 }
 
 impl Kit {
+    /// Path of a program of it, where it is there.
+    #[allow(clippy::disallowed_methods)] // a test has no command line of its own
+    pub fn program(self, name: &str) -> String {
+        let folder = std::env::var(format!("MINIMESH_KIT_{self:?}").to_uppercase()).unwrap_or_default();
+        format!("{folder}/{name}")
+    }
+
     /// `MINIMESH_KIT_GO` and so on name the kit's folder, for the scripts too; with `_MISSING`, why there is none.
     #[allow(clippy::disallowed_methods)] // a test has no command line of its own
     fn missing(self) -> Option<String> {
