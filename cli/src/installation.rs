@@ -115,7 +115,7 @@ mod tests {
 
     fn objects(line: &str) -> Vec<Value> {
         let line = Line::parse_from(["install"].into_iter().chain(line.split_whitespace()));
-        let manifests = line.installation.objects().ok().expect("rendered");
+        let manifests = line.installation.objects().expect("rendered");
         manifests.into_iter().map(|manifest| manifest.object).collect()
     }
 
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!((variables["MINIMESH_SIDECAR_IMAGE"], variables["MINIMESH_SIDECAR_MEMORY_LIMIT"]), ("r/m:2", "1Gi"));
         assert_eq!(find(&objects, "PodMonitor", "minimesh-proxy")["metadata"]["namespace"], "mesh");
         let line = Line::parse_from(["install", "--set", "image.tga=2"]);
-        let failure = format!("{:?}", line.installation.objects().err().expect("refused"));
+        let failure = format!("{:?}", line.installation.objects().expect_err("refused"));
         assert!(failure.contains("the chart has no value image.tga"), "{failure}");
     }
 

@@ -92,13 +92,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// `minimesh-proxy ARGS` means `minimesh proxy ARGS`.
+/// `minimesh-proxy ARGS` means `minimesh proxy ARGS`, and `minimesh proxy dump` is a command of its own: the sidecar's flags are
+/// none of its.
 fn multi_call(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let link = arguments.first().and_then(|name| Path::new(name).file_name()).and_then(|name| name.to_str());
     let part = match link {
         Some("minimesh-control-plane") => "control-plane",
         Some("minimesh-injector") => "injector",
         Some("minimesh-proxy") => "proxy",
+        _ if arguments.get(1..3).is_some_and(|words| words[0] == "proxy" && words[1] == "dump") => {
+            arguments.splice(1..3, ["proxy-dump".into()]);
+            return arguments;
+        }
         _ => return arguments,
     };
     arguments.insert(1, part.into());
@@ -172,7 +177,7 @@ mod tests {
             let examples = command.get_after_long_help().expect("examples").to_string().replace("\\\n", " ");
             for example in examples.lines().filter(|line| line.starts_with("  minimesh ")) {
                 let (line, _pipe) = example.split_once(" | ").unwrap_or((example, ""));
-                match Cli::try_parse_from(line.split_whitespace()) {
+                match Cli::try_parse_from(multi_call(words(&line.split_whitespace().collect::<Vec<_>>().join(" ")))) {
                     Ok(_) => {}
                     Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {}
                     Err(error) => panic!("{example}: {error}"),
@@ -190,6 +195,11 @@ mod tests {
             multi_call(words("minimesh-control-plane --listen x")),
             words("minimesh-control-plane control-plane --listen x")
         );
+    }
+
+    #[test]
+    fn proxy_dump_is_a_command_of_two_words() {
+        assert_eq!(multi_call(words("minimesh proxy dump web")), words("minimesh proxy-dump web"));
     }
 
     #[test]

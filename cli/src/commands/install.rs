@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_cluster_with_other_networks_or_with_the_mesh_is_not_fit() {
-        let objects = Line::parse_from(["install"]).args.installation.objects().ok().expect("rendered");
+        let objects = Line::parse_from(["install"]).args.installation.objects().expect("rendered");
         let node = |network: &str| {
             json!({
                 "metadata": { "name": "n" }, "spec": { "podCIDRs": [network] },

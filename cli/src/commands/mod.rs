@@ -15,6 +15,7 @@ mod inject;
 mod injector;
 mod install;
 mod proxy;
+mod proxy_dump;
 mod redirect;
 mod sock_shop;
 mod stat;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Install(install::Args),
     #[command(about = proxy::ABOUT)]
     Proxy(proxy::Args),
+    #[command(about = proxy_dump::ABOUT)]
+    ProxyDump(proxy_dump::Args),
     #[command(about = redirect::ABOUT)]
     Redirect(redirect::Args),
     #[command(hide = true)]
@@ -82,6 +85,7 @@ impl Command {
             Command::Injector(args) => args.run(),
             Command::Install(args) => args.run(),
             Command::Proxy(args) => args.run(),
+            Command::ProxyDump(args) => args.run(),
             Command::Redirect(args) => args.run(),
             Command::SockShop(args) => args.run(),
             Command::Stat(args) => args.run(),

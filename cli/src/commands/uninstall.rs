@@ -1,5 +1,6 @@
 //! `minimesh uninstall`: what is to be deleted.
 
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,10 +34,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let facts = runtime.block_on(async {
-            let client = self.cluster.connect().await?;
-            Ok::<Facts, Failure>(gather(&client, self.installation.namespace(), false).await?)
-        })?;
+        let (facts, made) = runtime.block_on(self.look())?;
         let meshed = meshed(&facts);
         if !meshed.is_empty() && !self.force {
             let list = meshed.iter().map(|pod| format!("\n  {pod}")).collect::<String>();
@@ -47,11 +45,36 @@ impl Args {
             )));
         }
         let objects = self.installation.objects()?.into_iter().map(|manifest| manifest.object).collect();
-        let documents = deletions(objects, self.installation.namespace(), &facts.trusting);
+        let documents = deletions(objects, made);
         let text: String =
             documents.iter().map(|object| format!("---\n{}", minimesh_chart::yaml::block(object))).collect();
         print_lines(&[text.trim_end().to_owned()])
     }
+}
+
+impl Args {
+    /// The cluster, and what is in it that the chart did not make: `kubectl delete` takes what is missing for an error.
+    async fn look(&self) -> Result<(Facts, Vec<Value>), Failure> {
+        let client = self.cluster.connect().await?;
+        let namespace = self.installation.namespace();
+        let facts = gather(&client, namespace, false).await?;
+        let mut made = Vec::new();
+        for (api, kind, path, name) in MADE {
+            let path = path.replace("NAMESPACE", namespace);
+            let request = Request::get(format!("{path}/{name}")).body(Vec::new())?;
+            match client.request::<Value>(request).await {
+                Err(kube::Error::Api(answer)) if answer.code == StatusCode::NOT_FOUND.as_u16() => {}
+                // whoever may not look may still delete
+                Ok(_) | Err(_) => made.push(own(api, kind, namespace, name)),
+            }
+        }
+        made.extend(facts.trusting.iter().map(|namespace| own("v1", "ConfigMap", namespace, "minimesh-trust")));
+        Ok((facts, made))
+    }
+}
+
+fn own(api: &str, kind: &str, namespace: &str, name: &str) -> Value {
+    json!({ "apiVersion": api, "kind": kind, "metadata": { "name": name, "namespace": namespace } })
 }
 
 fn meshed(facts: &Facts) -> Vec<String> {
@@ -62,14 +85,7 @@ fn meshed(facts: &Facts) -> Vec<String> {
 }
 
 /// Names alone, the webhook configuration first and the namespace last.
-fn deletions(objects: Vec<Value>, namespace: &str, trusting: &[String]) -> Vec<Value> {
-    let own = |api: &str, kind: &str, namespace: &str, name: &str| json!({ "apiVersion": api, "kind": kind, "metadata": { "name": name, "namespace": namespace } });
-    let mut made = vec![
-        own("v1", "Secret", namespace, "minimesh-issuer"),
-        own("v1", "Secret", namespace, "minimesh-injector"),
-        own("coordination.k8s.io/v1", "Lease", namespace, "minimesh-control-plane"),
-    ];
-    made.extend(trusting.iter().map(|namespace| own("v1", "ConfigMap", namespace, "minimesh-trust")));
+fn deletions(objects: Vec<Value>, made: Vec<Value>) -> Vec<Value> {
     let mut all: Vec<Value> = objects.iter().rev().map(identified).collect();
     let end = all.iter().position(|object| object["kind"] == "Namespace").unwrap_or(all.len());
     all.splice(end..end, made);
@@ -83,6 +99,18 @@ fn identified(object: &Value) -> Value {
     }
     json!({ "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata })
 }
+
+/// What control plane and injector make themselves in the mesh's namespace.
+const MADE: [(&str, &str, &str, &str); 3] = [
+    ("v1", "Secret", "/api/v1/namespaces/NAMESPACE/secrets", "minimesh-issuer"),
+    ("v1", "Secret", "/api/v1/namespaces/NAMESPACE/secrets", "minimesh-injector"),
+    (
+        "coordination.k8s.io/v1",
+        "Lease",
+        "/apis/coordination.k8s.io/v1/namespaces/NAMESPACE/leases",
+        "minimesh-control-plane",
+    ),
+];
 
 /// In the list of commands.
 pub(super) const ABOUT: &str = "Print what is to be deleted, for kubectl delete";
@@ -102,17 +130,14 @@ mod tests {
     fn the_webhook_goes_first_and_the_namespace_last() {
         let object = |kind: &str| json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": "x", "labels": {} }, "spec": {} });
         let objects = vec![object("Namespace"), object("Deployment"), object("MutatingWebhookConfiguration")];
-        let all = deletions(objects, "minimesh", &["shop".to_owned()]);
+        let all = deletions(objects, vec![own("v1", "ConfigMap", "shop", "minimesh-trust")]);
         let kinds: Vec<&str> = all.iter().filter_map(|object| object["kind"].as_str()).collect();
-        assert_eq!(
-            kinds,
-            ["MutatingWebhookConfiguration", "Deployment", "Secret", "Secret", "Lease", "ConfigMap", "Namespace"]
-        );
+        assert_eq!(kinds, ["MutatingWebhookConfiguration", "Deployment", "ConfigMap", "Namespace"]);
         assert_eq!(
             all[0],
             json!({ "apiVersion": "v1", "kind": "MutatingWebhookConfiguration", "metadata": { "name": "x" } })
         );
-        assert_eq!(all[5]["metadata"], json!({ "name": "minimesh-trust", "namespace": "shop" }));
+        assert_eq!(all[2]["metadata"], json!({ "name": "minimesh-trust", "namespace": "shop" }));
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Args {
         let mut lines = vec![format!("minimesh {}", env!("CARGO_PKG_VERSION"))];
         if !self.client {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            match runtime.block_on(tokio::time::timeout(PATIENCE, self.facts())) {
+            match runtime.block_on(async { tokio::time::timeout(PATIENCE, self.facts()).await }) {
                 Ok(Ok(facts)) => lines.extend(of_cluster(&facts)),
                 Ok(Err(failure)) => lines.push(format!("cluster: not known: {}", failure.message())),
                 Err(_) => lines.push(format!("cluster: no answer in {} s", PATIENCE.as_secs())),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::Error;
 use crate::execute::{Defined, execute};
 use crate::parse::{Node, parse};
-use crate::values::{merge, parse_yaml};
+use crate::values::{merge, parse_yaml, without_nulls};
 
 /// A chart, read.
 pub struct Chart {
@@ -74,7 +74,7 @@ impl Chart {
         let mut values = self.values.clone();
         merge(&mut values, over);
         let data = json!({
-            "Values": values,
+            "Values": without_nulls(values),
             "Chart": {
                 "Name": self.about["name"],
                 "Version": self.about["version"],

@@ -65,7 +65,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Parsed, Error> {
     let (main, end) = parser.list().map_err(|fault| fault.at(file))?;
     match end {
         End::File => Ok(Parsed { main, defined: parser.defined }),
-        End::Else(line, _) | End::End(line) => Err(Fault(line, "there is nothing to end here".into()).at(file)),
+        End::Else(line, _) | End::Closed(line) => Err(Fault(line, "there is nothing to end here".into()).at(file)),
     }
 }
 
@@ -87,7 +87,7 @@ impl Fault {
 enum End {
     /// With the tokens behind `else`.
     Else(usize, Vec<Token>),
-    End(usize),
+    Closed(usize),
     File,
 }
 
@@ -105,7 +105,7 @@ impl Parser {
             };
             let (first, rest) = tokens.split_first().ok_or_else(|| Fault(line, "an action is empty".into()))?;
             match first {
-                Token::Name(name) if name == "end" => return Ok((nodes, End::End(line))),
+                Token::Name(name) if name == "end" => return Ok((nodes, End::Closed(line))),
                 Token::Name(name) if name == "else" => return Ok((nodes, End::Else(line, rest.to_vec()))),
                 Token::Name(name) if name == "if" => nodes.push(self.branches(line, rest)?),
                 Token::Name(name) if name == "with" => nodes.push(self.with(line, rest)?),
@@ -130,7 +130,7 @@ impl Parser {
             let last = condition.is_none();
             branches.push((condition, body));
             condition = match end {
-                End::End(_) => return Ok(Node::If(line, branches)),
+                End::Closed(_) => return Ok(Node::If(line, branches)),
                 End::Else(line, _) if last => return Err(Fault(line, "there is an else already".into())),
                 End::Else(_, tokens) if tokens.is_empty() => None,
                 End::Else(line, tokens) => match tokens.split_first() {
@@ -161,7 +161,7 @@ impl Parser {
     fn define(&mut self, line: usize, tokens: &[Token]) -> Result<(), Fault> {
         let [Token::Text(name)] = tokens else { return Err(Fault(line, "define takes one name in quotes".into())) };
         match self.list()? {
-            (body, End::End(_)) => {
+            (body, End::Closed(_)) => {
                 self.defined.insert(name.clone(), body);
                 Ok(())
             }
@@ -172,9 +172,9 @@ impl Parser {
     fn body(&mut self, line: usize, what: &str) -> Result<(Vec<Node>, Vec<Node>), Fault> {
         let no_end = || Fault(line, format!("{what} has no end"));
         match self.list()? {
-            (body, End::End(_)) => Ok((body, Vec::new())),
+            (body, End::Closed(_)) => Ok((body, Vec::new())),
             (body, End::Else(_, rest)) if rest.is_empty() => match self.list()? {
-                (otherwise, End::End(_)) => Ok((body, otherwise)),
+                (otherwise, End::Closed(_)) => Ok((body, otherwise)),
                 _ => Err(no_end()),
             },
             (_, End::Else(line, _)) => Err(Fault(line, format!("else of {what} takes nothing"))),
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn definitions_are_kept_apart() {
-        let parsed = parse("f", "a{{ define \"x\" }}b{{ end }}c").ok().expect("parsed");
+        let parsed = parse("f", "a{{ define \"x\" }}b{{ end }}c").expect("parsed");
         assert_eq!(parsed.main, [Node::Text("a".into()), Node::Text("c".into())]);
         assert_eq!(parsed.defined["x"], [Node::Text("b".into())]);
     }

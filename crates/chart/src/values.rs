@@ -17,19 +17,31 @@ pub fn parse_yaml(file: &str, text: &str) -> Result<Value, Error> {
     }
 }
 
-/// `over` wins; maps are merged, everything else is replaced, null takes a key away.
+/// `over` wins; maps are merged, everything else is replaced. A null stays until a release is rendered: it takes away what
+/// the chart's defaults say.
 pub fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {
                 match (value, base.get_mut(&key)) {
-                    (Value::Null, _) => drop(base.remove(&key)),
                     (value @ Value::Object(_), Some(known @ Value::Object(_))) => merge(known, value),
                     (value, _) => drop(base.insert(key, value)),
                 }
             }
         }
         (base, over) => *base = over,
+    }
+}
+
+/// What is left when nulls have taken away what they stand for.
+pub(crate) fn without_nulls(values: Value) -> Value {
+    match values {
+        Value::Object(map) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect(),
+        other => other,
     }
 }
 
@@ -72,7 +84,7 @@ pub fn unknown(defaults: &Value, over: &Value) -> Vec<String> {
 
 fn typed(text: &str) -> Value {
     if let Some(items) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
-        return split(items, ',').iter().filter(|item| !item.is_empty()).map(|item| typed(item.trim())).collect();
+        return split(items, ',').iter().map(|item| typed(item.trim())).collect();
     }
     match text {
         "true" => true.into(),
@@ -140,7 +152,8 @@ mod tests {
     #[test]
     fn set_is_that_of_helm() {
         assert_eq!(with("a.b=x"), json!({ "a": { "b": "x", "c": 2 }, "d": [1] }));
-        assert_eq!(with("a.b=null,d={p, q}"), json!({ "a": { "c": 2 }, "d": ["p", "q"] }));
+        assert_eq!(with("a.b=null,d={p, q}"), json!({ "a": { "b": null, "c": 2 }, "d": ["p", "q"] }));
+        assert_eq!(with("d={}")["d"], json!([""]));
         assert_eq!(
             with("n=3,t=true,s=007,e="),
             json!({ "a": { "b": 1, "c": 2 }, "d": [1], "n": 3, "t": true, "s": "007", "e": "" })
@@ -153,7 +166,8 @@ mod tests {
     fn merging_replaces_lists_and_merges_maps() {
         let mut base = json!({ "a": { "b": 1, "c": 2 }, "d": [1, 2], "e": 1 });
         merge(&mut base, json!({ "a": { "b": 3 }, "d": [4], "e": null }));
-        assert_eq!(base, json!({ "a": { "b": 3, "c": 2 }, "d": [4] }));
+        assert_eq!(base, json!({ "a": { "b": 3, "c": 2 }, "d": [4], "e": null }));
+        assert_eq!(without_nulls(base), json!({ "a": { "b": 3, "c": 2 }, "d": [4] }));
     }
 
     #[test]

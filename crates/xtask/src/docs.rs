@@ -60,7 +60,7 @@ fn chart_values(workspace: &Workspace) -> Result<String, String> {
     let path = workspace.root.join("charts/minimesh/values.yaml");
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut page = String::from(
-        "# Values of the chart\n\nWritten by `cargo xtask gen-docs` from charts/minimesh/values.yaml. For Helm, and for `minimesh install \\\n--set` and `--values`.\n\n| value | default | what it is for |\n|---|---|---|\n",
+        "# Values of the chart\n\nWritten by `cargo xtask gen-docs` from charts/minimesh/values.yaml. For Helm, and for `--set` and\n`--values` of `minimesh install`.\n\n| value | default | what it is for |\n|---|---|---|\n",
     );
     page.push_str(&value_rows(&text)?);
     Ok(page)
