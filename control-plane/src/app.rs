@@ -120,6 +120,7 @@ pub(crate) async fn start(args: Args, drain: drain::Watch) -> Result<Running, Er
         trust_domain: args.trust_domain.clone(),
         cluster_networks: args.cluster_networks.clone(),
         session_key: session_key::load_or_create(&args.ca_dir)?,
+        default_policy: args.default_inbound_policy,
     };
     let publisher = Publisher::spawn(Index::new(settings), trust, events, Arc::clone(&metrics));
     tokio::spawn(tell_problems(problems, Arc::clone(&metrics)));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use minimesh_api::model::DefaultPolicy;
 use minimesh_identity::{InvalidSpiffeId, SpiffeId};
 use minimesh_runtime::{duration, logging};
 
@@ -41,6 +42,17 @@ pub struct Args {
         default_value = "10.42.0.0/16,10.43.0.0/16"
     )]
     pub cluster_networks: Vec<IpNet>,
+
+    /// Who may connect to pods of which neither they nor their namespace say it: all-unauthenticated, all-authenticated,
+    /// cluster-unauthenticated, cluster-authenticated, deny or audit
+    #[arg(
+        long,
+        value_name = "POLICY",
+        env = "MINIMESH_DEFAULT_INBOUND_POLICY",
+        default_value = "all-unauthenticated",
+        value_parser = minimesh_index::policy
+    )]
+    pub default_inbound_policy: DefaultPolicy,
 
     /// Life of the proxies' certificates
     #[arg(

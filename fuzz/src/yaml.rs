@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use minimesh_api::model::DefaultPolicy;
 use minimesh_control_plane::folder::parse;
 use minimesh_index::{Event, Index, Settings};
 
@@ -38,5 +39,6 @@ fn index() -> Index {
         trust_domain: "cluster.local".to_owned(),
         cluster_networks: networks,
         session_key: [7; 32].into(),
+        default_policy: DefaultPolicy::AllUnauthenticated,
     })
 }

@@ -20,6 +20,8 @@ pub struct Changes {
     pub services: BTreeSet<Name>,
     /// Workload, [`PodInfo`](crate::PodInfo) and inbound policy of these pods, and which pod has their addresses.
     pub pods: BTreeSet<Name>,
+    /// Of these pods the inbound policy alone.
+    pub ports: BTreeSet<Name>,
     /// Conditions of routes.
     pub routes: bool,
 }
@@ -32,15 +34,16 @@ impl Changes {
 
     /// Whether the answer for a subscriber of that pod may differ.
     pub fn affects(&self, resource: &ResourceKey, pod_namespace: &str, pod_name: &str) -> bool {
-        let pod = || self.pods.contains(&Name::new(pod_namespace, pod_name));
+        let pod = Name::new(pod_namespace, pod_name);
         self.everything
             || match resource {
                 ResourceKey::Endpoints(key) => {
                     self.services.contains(&Name { namespace: key.namespace.clone(), name: key.name.clone() })
                 }
-                ResourceKey::Port(_) | ResourceKey::Workload => pod(),
+                ResourceKey::Port(_) => self.pods.contains(&pod) || self.ports.contains(&pod),
                 ResourceKey::Target(address) => self.addresses.contains(&address.ip().to_canonical()),
                 ResourceKey::Trust => false,
+                ResourceKey::Workload => self.pods.contains(&pod),
             }
     }
 
@@ -50,6 +53,7 @@ impl Changes {
         self.addresses.extend(other.addresses);
         self.services.extend(other.services);
         self.pods.extend(other.pods);
+        self.ports.extend(other.ports);
         self.routes |= other.routes;
     }
 }

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use minimesh_api::model::DefaultPolicy;
 
 use crate::changes::Changes;
-use crate::entry::{NamespaceEntry, PodEntry, RouteEntry, ServiceEntry, SliceEntry};
+use crate::entry::{GrantEntry, NamespaceEntry, PodEntry, RouteEntry, ServiceEntry, SliceEntry};
 use crate::name::{Name, Relation};
 use crate::resource::{Event, Kind, Object, ObjectKey};
 
@@ -22,6 +23,8 @@ pub struct Settings {
     pub cluster_networks: Vec<IpNet>,
     /// Secret of the mesh that client sessions are signed with; 16 to 64 bytes.
     pub session_key: Arc<[u8]>,
+    /// Who may connect where neither pod nor namespace says it.
+    pub default_policy: DefaultPolicy,
 }
 
 /// The index.
@@ -29,6 +32,7 @@ pub struct Settings {
 pub struct Index {
     pub(crate) settings: Settings,
     synced: bool,
+    pub(crate) grants: BTreeMap<Name, GrantEntry>,
     pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceEntry>,
     pub(crate) pods: BTreeMap<Name, PodEntry>,
     pub(crate) routes: BTreeMap<ObjectKey, RouteEntry>,
@@ -54,6 +58,7 @@ impl Index {
         Self {
             settings,
             synced: false,
+            grants: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             pods: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -103,6 +108,7 @@ impl Index {
             }
             Object::Namespace(namespace) => self.put_namespace(&name.name, Some(NamespaceEntry::new(&namespace))),
             Object::Pod(pod) => self.put_pod(&name, Some(PodEntry::new(&pod, &self.settings.trust_domain))),
+            Object::ReferenceGrant(grant) => self.put_grant(&name, Some(GrantEntry::new(&grant))),
             Object::Service(service) => self.put_service(&name, Some(ServiceEntry::new(&service))),
         }
     }
@@ -115,11 +121,28 @@ impl Index {
             Kind::GrpcRoute | Kind::HttpRoute => self.put_route(key, None),
             Kind::Namespace => self.put_namespace(&name.name, None),
             Kind::Pod => self.put_pod(&name, None),
+            Kind::ReferenceGrant => self.put_grant(&name, None),
             Kind::Service => self.put_service(&name, None),
         }
     }
 
     // Each `put` takes the old entry out of the secondary indexes, puts the new one in, and unites what each touches.
+
+    fn put_grant(&mut self, name: &Name, entry: Option<GrantEntry>) -> Changes {
+        // One that is about something else is the same as none.
+        let entry = entry.filter(|entry| *entry != GrantEntry::default());
+        if self.grants.get(name) == entry.as_ref() {
+            return Changes::default();
+        }
+        put(&mut self.grants, name, entry);
+        let refers = |route: &&RouteEntry| {
+            *route.key.namespace != *name.namespace
+                && route.backend_services().any(|service| service.namespace == name.namespace)
+        };
+        let routes: Vec<&RouteEntry> = self.routes.values().filter(refers).collect();
+        let addresses = routes.iter().flat_map(|route| self.parents_addresses(route)).collect();
+        Changes { addresses, routes: !routes.is_empty(), ..Changes::default() }
+    }
 
     fn put_namespace(&mut self, name: &Arc<str>, entry: Option<NamespaceEntry>) -> Changes {
         // A namespace that says nothing is the same as one that nobody has told us about.
@@ -173,8 +196,14 @@ impl Index {
             route.parents.iter().for_each(|parent| self.parent_routes.add(parent.service.clone(), name));
             route.backend_services().for_each(|service| self.backend_routes.add(service, name));
         }
-        let addresses = old.iter().chain(new).flat_map(|route| self.parents_addresses(route)).collect();
-        Changes { addresses, routes: true, ..Changes::default() }
+        let both = || old.iter().chain(new);
+        let parents = both().flat_map(|route| &route.parents).map(|parent| &parent.service);
+        Changes {
+            addresses: both().flat_map(|route| self.parents_addresses(route)).collect(),
+            ports: parents.flat_map(|service| self.pods_of(service)).collect(),
+            routes: true,
+            ..Changes::default()
+        }
     }
 
     fn put_service(&mut self, name: &Name, entry: Option<ServiceEntry>) -> Changes {
@@ -189,7 +218,8 @@ impl Index {
         for address in new.iter().flat_map(|service| service.addresses()) {
             self.service_addresses.add(address, name);
         }
-        let mut changes = Changes { services: [name.clone()].into(), ..Changes::default() };
+        let ports = self.pods_of(name).collect();
+        let mut changes = Changes { services: [name.clone()].into(), ports, ..Changes::default() };
         changes.addresses.extend(old.iter().chain(new).flat_map(|service| service.addresses()));
         for route in self.backend_routes.of(name).filter_map(|route| self.routes.get(route)) {
             changes.addresses.extend(self.parents_addresses(route));
@@ -213,8 +243,18 @@ impl Index {
             slice.service.iter().for_each(|service| self.service_slices.add(service.clone(), name));
             slice.pods().for_each(|pod| self.pod_slices.add(pod.clone(), name));
         }
-        let services = old.iter().chain(new).filter_map(|slice| slice.service.clone());
-        Changes { services: services.collect(), ..Changes::default() }
+        let both = || old.iter().chain(new);
+        Changes {
+            services: both().filter_map(|slice| slice.service.clone()).collect(),
+            ports: both().flat_map(SliceEntry::pods).cloned().collect(),
+            ..Changes::default()
+        }
+    }
+
+    /// Pods that a Service's slices name.
+    fn pods_of(&self, service: &Name) -> impl Iterator<Item = Name> + use<'_> {
+        let slices = self.service_slices.of(service).filter_map(|slice| self.slices.get(slice));
+        slices.flat_map(SliceEntry::pods).cloned()
     }
 
     fn parents_addresses<'a>(&'a self, route: &'a RouteEntry) -> impl Iterator<Item = IpAddr> + 'a {

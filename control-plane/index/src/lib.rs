@@ -33,7 +33,7 @@ pub use changes::Changes;
 pub use index::{Index, Settings};
 pub use link::PodInfo;
 pub use name::Name;
-pub use policy::refusals;
+pub use policy::{policy, refusals};
 pub use recording::recording;
 pub use resource::{Event, Kind, Object, ObjectKey};
 pub use status::{Condition, ParentStatus, RouteStatus};

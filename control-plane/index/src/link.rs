@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `target` | Service by address, its routes and their backends; or pod by address |
 //! | `endpoints` | Service port, its slices, the pods that they name |
-//! | `port` | pod, then its namespace |
+//! | `port` | pod, its namespace, the Services in front of it and their routes |
 //! | `route_statuses` | routes, their parents and backends |
 
 use std::collections::BTreeMap;
@@ -97,17 +97,44 @@ impl Index {
 
     /// Inbound policy of a pod's port; `None`: unknown pod.
     pub fn port(&self, pod_namespace: &str, pod_name: &str, port: u16) -> Option<PortPolicy> {
-        let pod = self.pods.get(&Name::new(pod_namespace, pod_name))?;
+        let name = Name::new(pod_namespace, pod_name);
+        let pod = self.pods.get(&name)?;
         let namespace = self.namespaces.get(pod_namespace);
         let opaque = pod.opaque.as_ref().or(namespace.and_then(|namespace| namespace.opaque.as_ref()));
         Some(PortPolicy {
-            protocol: if opaque.is_some_and(|ports| ports.contains(port)) {
-                Protocol::Opaque
-            } else {
-                Protocol::Detect
+            protocol: match opaque.is_some_and(|ports| ports.contains(port)) {
+                true => Protocol::Opaque,
+                false => self.served_protocol(&name, port),
             },
-            policy: policy::of_port(port, &pod.policies, namespace.map(|namespace| &namespace.policies)),
+            policy: policy::of_port(
+                port,
+                &pod.policies,
+                namespace.map(|namespace| &namespace.policies),
+                self.settings.default_policy,
+            ),
         })
+    }
+
+    /// What the Services in front of a pod's port declare it to be. `Http1` stands for HTTP of either version: nothing else
+    /// has business there. Where one of them says that it is something else, nothing is declared.
+    fn served_protocol(&self, pod: &Name, port: u16) -> Protocol {
+        let slices = self.pod_slices.of(pod).filter_map(|slice| self.slices.get(slice));
+        let mut protocol = Protocol::Detect;
+        for slice in slices {
+            let Some(name) = &slice.service else { continue };
+            let Some(service) = self.services.get(name) else { continue };
+            for served in service.ports.iter().filter(|served| slice.port(&served.name) == Some(port)) {
+                // Consumers' routes are left aside: what one namespace says binds no pod of another.
+                let mut routes = self.attached(name, served).filter(|route| route.key.namespace == name.namespace);
+                match self.declared_protocol(name, service, served) {
+                    _ if !service.headless && routes.next().is_some() => protocol = Protocol::Http1,
+                    Protocol::Http1 | Protocol::Http2 => protocol = Protocol::Http1,
+                    Protocol::Opaque | Protocol::Tls => return Protocol::Detect,
+                    Protocol::Detect => {}
+                }
+            }
+        }
+        protocol
     }
 
     /// What a pod's proxy is told about itself; `None`: unknown pod.
@@ -181,12 +208,8 @@ impl Index {
         if service.headless {
             return Vec::new();
         }
-        let attached = self.parent_routes.of(name).filter_map(|route| self.routes.get(route)).filter(|route| {
-            let mut parents = route.parents.iter().filter(|parent| parent.service == *name);
-            route.is_attached() && parents.any(|parent| selects(parent, port))
-        });
         let (producers, others): (Vec<&RouteEntry>, Vec<&RouteEntry>) =
-            attached.partition(|route| route.route.object.namespace == name.namespace);
+            self.attached(name, port).partition(|route| route.route.object.namespace == name.namespace);
         let is_clients = |route: &&RouteEntry| *route.route.object.namespace == *client_namespace;
         let consumers: Vec<&RouteEntry> = others.into_iter().filter(is_clients).collect();
         let mut routes = if consumers.is_empty() { producers } else { consumers };
@@ -194,14 +217,26 @@ impl Index {
         routes
     }
 
-    /// The route with backends that do not exist marked as such.
+    /// Routes of whatever namespace whose parents name that port.
+    fn attached<'i, 'n>(
+        &'i self,
+        name: &'n Name,
+        port: &'n ServicePortEntry,
+    ) -> impl Iterator<Item = &'i RouteEntry> + use<'i, 'n> {
+        self.parent_routes.of(name).filter_map(|route| self.routes.get(route)).filter(move |route| {
+            let mut parents = route.parents.iter().filter(|parent| parent.service == *name);
+            route.is_attached() && parents.any(|parent| selects(parent, port))
+        })
+    }
+
+    /// The route with backends that do not exist, or may not be referred to, marked as such.
     fn resolved(&self, entry: &RouteEntry) -> HttpRoute {
         let mut route = entry.route.clone();
         let resolve = |reference: &mut BackendRef| {
             if let BackendRef::Service(key) = reference
-                && let Some(fault) = self.backend_fault(key)
+                && let Some((reason, message)) = self.backend_fault(entry, key)
             {
-                *reference = BackendRef::Unresolved { reason: format!("BackendNotFound: {fault}").into() };
+                *reference = BackendRef::Unresolved { reason: format!("{reason}: {message}").into() };
             }
         };
         let mirrors = |filters: &mut Vec<Filter>| {
@@ -221,17 +256,32 @@ impl Index {
         route
     }
 
-    /// Why a Service port is no backend.
-    pub(crate) fn backend_fault(&self, key: &BackendKey) -> Option<String> {
+    /// Why a Service port is no backend of a route: Gateway API's reason, and a sentence. Of a Service that may not be referred
+    /// to, nothing more is said.
+    pub(crate) fn backend_fault(&self, route: &RouteEntry, key: &BackendKey) -> Option<(&'static str, String)> {
         let name = Name { namespace: key.namespace.clone(), name: key.name.clone() };
-        match self.services.get(&name) {
-            None => Some(format!("Service {name} does not exist")),
-            Some(service) if service.external_name => Some(format!("Service {name} is an alias, without endpoints")),
-            Some(service) if service.port(key.port).is_none() => {
-                Some(format!("Service {name} has no TCP port {}", key.port))
-            }
-            Some(_) => None,
+        if !self.may_refer_to(route, &name) {
+            let message = format!("no ReferenceGrant in {} lets {} refer to Service {name}", name.namespace, route.key);
+            return Some(("RefNotPermitted", message));
         }
+        let message = match self.services.get(&name) {
+            None => format!("Service {name} does not exist"),
+            Some(service) if service.external_name => format!("Service {name} is an alias, without endpoints"),
+            Some(service) if service.port(key.port).is_none() => format!("Service {name} has no TCP port {}", key.port),
+            Some(_) => return None,
+        };
+        Some(("BackendNotFound", message))
+    }
+
+    /// Without a ReferenceGrant a route may refer to its own namespace, and to that of a Service which its clients dial
+    /// anyway: a consumer route that could not send traffic back to its parent would be of no use (GEP-1294, and the
+    /// conformance test MeshConsumerRoute, which has no grant).
+    fn may_refer_to(&self, route: &RouteEntry, service: &Name) -> bool {
+        let first = Name { namespace: service.namespace.clone(), name: "".into() };
+        let grants = || self.grants.range(first..).take_while(|(grant, _)| grant.namespace == service.namespace);
+        service.namespace == route.key.namespace
+            || route.parents.iter().any(|parent| parent.service.namespace == service.namespace)
+            || grants().any(|(_, grant)| grant.permits(&route.key, &service.name))
     }
 
     /// The endpoint at a pod's own address.

@@ -47,10 +47,15 @@ impl Policies {
     }
 }
 
-/// The policy of a port: what the pod says, else what its namespace says, else permissive.
-pub(crate) fn of_port(port: u16, pod: &Policies, namespace: Option<&Policies>) -> DefaultPolicy {
+/// The policy of a port: what the pod says, else what its namespace says, else the cluster's.
+pub(crate) fn of_port(
+    port: u16,
+    pod: &Policies,
+    namespace: Option<&Policies>,
+    cluster: DefaultPolicy,
+) -> DefaultPolicy {
     let said = [Some(pod), namespace].into_iter().flatten();
-    let policy = said.clone().find_map(|policies| policies.of_port(port)).unwrap_or(DefaultPolicy::AllUnauthenticated);
+    let policy = said.clone().find_map(|policies| policies.of_port(port)).unwrap_or(cluster);
     let identified = said.clone().find_map(|policies| policies.identified.as_ref());
     match policy {
         _ if !identified.is_some_and(|ports| ports.contains(port)) => policy,
@@ -120,7 +125,8 @@ fn ports(
     Ok(found)
 }
 
-fn policy(word: &str) -> Result<DefaultPolicy, String> {
+/// The policy that a word names, as annotations and the control plane's flag write it.
+pub fn policy(word: &str) -> Result<DefaultPolicy, String> {
     let known = WORDS.into_iter().find(|(known, _)| *known == word).map(|(_, policy)| policy);
     known.ok_or_else(|| format!("{word:?} is no policy; policies are {}", WORDS.map(|(word, _)| word).join(", ")))
 }
@@ -161,7 +167,7 @@ mod tests {
     fn the_pods_word_for_a_port_wins_then_its_default_then_the_namespaces() {
         let namespace = policies(&[("minimesh.io/default-inbound-policy", "deny"), (PORTS, "80=audit")]);
         let pod = policies(&[(PORTS, "8080=all-authenticated, 9000-9010 = cluster-unauthenticated,metrics=deny,")]);
-        let of = |port, pod| of_port(port, pod, Some(&namespace));
+        let of = |port, pod| of_port(port, pod, Some(&namespace), AllUnauthenticated);
         assert_eq!(
             [8080, 9000, 9010, 9090].map(|port| of(port, &pod)),
             [AllAuthenticated, ClusterUnauthenticated, ClusterUnauthenticated, Deny]
@@ -169,14 +175,14 @@ mod tests {
         assert_eq!([80, 9011].map(|port| of(port, &pod)), [Audit, Deny], "the namespace's");
         let pod = policies(&[("config.linkerd.io/default-inbound-policy", "cluster-authenticated")]);
         assert_eq!(of(80, &pod), ClusterAuthenticated, "a pod's default over its namespace's word for a port");
-        assert_eq!(of_port(80, &Policies::default(), None), AllUnauthenticated);
+        assert_eq!(of_port(80, &Policies::default(), None, Audit), Audit, "the cluster's");
     }
 
     #[test]
     fn our_own_annotation_wins_over_the_alias() {
         let both =
             [("config.linkerd.io/default-inbound-policy", "deny"), ("minimesh.io/default-inbound-policy", "audit")];
-        assert_eq!(of_port(80, &policies(&both), None), Audit);
+        assert_eq!(of_port(80, &policies(&both), None, AllUnauthenticated), Audit);
     }
 
     #[test]
@@ -184,7 +190,7 @@ mod tests {
         let name = "config.linkerd.io/proxy-require-identity-inbound-ports";
         let of = |default| {
             let pod = policies(&[(name, "80, metrics"), ("minimesh.io/default-inbound-policy", default)]);
-            [80, 81, 9090].map(|port| of_port(port, &pod, None))
+            [80, 81, 9090].map(|port| of_port(port, &pod, None, AllUnauthenticated))
         };
         assert_eq!(of("all-unauthenticated"), [AllAuthenticated, AllUnauthenticated, AllAuthenticated]);
         assert_eq!(of("cluster-unauthenticated")[0], ClusterAuthenticated);
@@ -207,7 +213,7 @@ mod tests {
                 found.len() == 1 && found[0].starts_with(&format!("metadata.annotations[{name}]: {says}")),
                 "{found:?}"
             );
-            let strict = of_port(443, &policies(&[(name, value)]), None);
+            let strict = of_port(443, &policies(&[(name, value)]), None, AllUnauthenticated);
             assert_eq!(strict, if name.ends_with("ports") { AllAuthenticated } else { Deny }, "{name}: {value}");
         }
         assert_eq!(reasons(PORTS, "80=deny, 81-90=audit"), Vec::<String>::new());

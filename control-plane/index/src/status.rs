@@ -88,8 +88,8 @@ impl Index {
     /// The reason is that of the first reference that failed; the message names all.
     fn resolved_refs(&self, route: &RouteEntry) -> Condition {
         let missing = route.backends().filter_map(|(field, key)| {
-            let message = self.backend_fault(key)?;
-            Some(RefFault { field, reason: "BackendNotFound", message })
+            let (reason, message) = self.backend_fault(route, key)?;
+            Some(RefFault { field, reason, message })
         });
         let mut faults: Vec<RefFault> = route.reference_faults.iter().cloned().chain(missing).collect();
         faults.sort_by(|a, b| a.field.cmp(&b.field));

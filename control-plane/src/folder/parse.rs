@@ -134,9 +134,12 @@ impl Document<'_> {
                 reason: fault.reason,
             };
             let unknown = written.iter().filter(|_| unknown::matters(&object));
-            let unknown = unknown.flat_map(|written| unknown::fields(&object, written));
+            let mut unknown: Vec<_> = unknown.flat_map(|written| unknown::fields(&object, written)).collect();
+            let mut refused = refusals(&object);
+            if unknown::refuses(&object) {
+                refused.append(&mut unknown);
+            }
             parsed.faults.extend(faults(&object).into_iter().chain(unknown).map(problem));
-            let refused = refusals(&object);
             if refused.is_empty() {
                 parsed.objects.push((object, line));
             }

@@ -453,3 +453,17 @@ fn fields_of_routes_that_are_not_known_are_named_with_file_and_line() {
     let found = told(parse("r.yaml", &format!("{}{grpc}", header.replace("HTTP", "GRPC"))));
     assert_eq!(found, [(1, "spec.rules[0].timeouts".to_owned())], "a field of the other kind of route");
 }
+
+#[test]
+fn a_grant_with_a_field_that_is_not_known_is_refused() {
+    let grant = |to: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {{ name: g }}\nspec:\n  from: [{{ \
+             group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: a }}]\n  to: [{{ group: \"\", kind: Service{to} }}]\n"
+        )
+    };
+    assert_eq!(parse("g.yaml", &grant(", name: a")).objects.len(), 1);
+    let refused = parse("g.yaml", &grant(", nmae: a"));
+    let problems: Vec<_> = refused.problems.iter().map(|problem| (problem.line, &*problem.field)).collect();
+    assert_eq!((refused.objects, problems), (vec![], vec![(1, "spec.to[0].nmae")]));
+}

@@ -1,5 +1,6 @@
-//! Fields of routes that this version does not know. An API server would refuse or prune them; a folder has nobody who says so,
-//! and a route that does less than it says must not do so in silence.
+//! Fields of routes and grants that this version does not know. An API server would refuse or prune them; a folder has nobody who
+//! says so. A route that does less than it says must not do so in silence, and a grant must not grant more: one whose `name` is
+//! misspelt would be for every Service.
 //!
 //! What was written is compared with what was read of it, written again. Pure.
 
@@ -8,7 +9,12 @@ use serde_json::Value;
 
 /// Whether fields of such an object are looked at: of other kinds the mesh reads a part on purpose.
 pub(super) fn matters(object: &Object) -> bool {
-    matches!(object.kind(), Kind::GrpcRoute | Kind::HttpRoute)
+    matches!(object.kind(), Kind::GrpcRoute | Kind::HttpRoute | Kind::ReferenceGrant)
+}
+
+/// Whether an object with such fields must not come into force.
+pub(super) fn refuses(object: &Object) -> bool {
+    object.kind() == Kind::ReferenceGrant
 }
 
 /// Fields under `spec` that had no meaning. `document`: the object itself, or a list that it stands in.
@@ -17,7 +23,10 @@ pub(super) fn fields(object: &Object, document: &Value) -> Vec<Fault> {
     let read = serde_json::to_value(object).ok();
     let mut unknown = Vec::new();
     compare(written, read.as_ref().and_then(|read| read.get("spec")), "spec", &mut unknown);
-    let reason = "is not known to this version and has no effect";
+    let reason = match refuses(object) {
+        true => "is not known to this version, which must not guess what is granted",
+        false => "is not known to this version and has no effect",
+    };
     unknown.into_iter().map(|field| Fault { field, reason: reason.to_owned() }).collect()
 }
 

@@ -94,7 +94,8 @@ impl Question {
     pub(crate) fn affected(&self, changes: &Changes) -> bool {
         match self {
             // Which pod has the subscriber's address may itself have changed.
-            Question::Port(..) | Question::Workload(_) => changes.everything || !changes.pods.is_empty(),
+            Question::Port(..) => changes.everything || !changes.pods.is_empty() || !changes.ports.is_empty(),
+            Question::Workload(_) => changes.everything || !changes.pods.is_empty(),
             _ => changes.affects(&self.key(), "", ""),
         }
     }

@@ -63,7 +63,7 @@ pub(super) async fn first(worker: &Rc<Worker>, port: &Rc<Port>, conn: &mut Conn,
     };
     let mut undecided = None;
     let first = poll_fn(|cx| match poll_first(cx, worker, port, conn, &mut app) {
-        Poll::Pending if early && !conn.buffer.is_empty() => poll_undecided(cx, conn, &mut undecided),
+        Poll::Pending if early && !conn.buffer.is_empty() => poll_undecided(cx, port, conn, &mut undecided),
         polled => polled,
     })
     .await;
@@ -116,12 +116,19 @@ fn poll_first<'a>(
     }
 }
 
-/// The peer has said something that could still become anything, and waits. A ClientHello is waited for as long as a handshake.
-fn poll_undecided(cx: &mut Context<'_>, conn: &Conn, undecided: &mut Option<Pin<Box<Sleep>>>) -> Poll<First> {
+/// The peer has said something that could still become anything, and waits. A ClientHello is waited for as long as a handshake; where
+/// nothing but HTTP has business, HTTP/1 has its own patience with half a word.
+fn poll_undecided(
+    cx: &mut Context<'_>,
+    port: &Port,
+    conn: &Conn,
+    undecided: &mut Option<Pin<Box<Sleep>>>,
+) -> Poll<First> {
     let tls = sniff(conn.buffer.bytes()) == Sniffed::Tls;
     let undecided = undecided.get_or_insert_with(|| Box::pin(sleep(if tls { AUTHENTICATE } else { UNDECIDED })));
     undecided.as_mut().poll(cx).map(|()| match lean(conn.buffer.bytes()) {
         _ if tls => First::ForeignTls,
+        _ if port.is_http_only() => First::Http1,
         Sniffed::Http1 => First::Http1,
         _ => First::Other,
     })

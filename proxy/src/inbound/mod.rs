@@ -11,8 +11,10 @@ mod peer;
 mod port;
 mod tcp;
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use minimesh_api::model::{Direction, EdgeProtocol, Protocol};
@@ -25,7 +27,7 @@ use tracing::debug;
 use crate::detect::Undecided;
 use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
-use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
+use crate::io::{Buffer, HandshakeError, Session, Stream, Tls, USUAL};
 use crate::metrics::{Detected, Handshake, Refusal};
 use crate::net::Refused;
 use crate::observe::Wire;
@@ -40,6 +42,9 @@ pub(crate) use port::Ports;
 
 /// A handshake takes milliseconds; this is for overload, and an end for those who never finish.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Servers of HTTP close a connection on which nothing is said for about as long.
+const UNHEARD: Duration = Duration::from_secs(60);
 
 /// The life of one connection of a peer.
 pub(crate) async fn serve(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr) {
@@ -87,9 +92,6 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr,
         }
     };
     let peer = Peer::Meshed(identity);
-    if alpn == Alpn::Raw && port.is_http_only() {
-        return deny_bytes(worker, port, &peer, conn, Refusal::RawOnHttp);
-    }
     let permit = match authorize::connection(worker, port, address, &peer) {
         Ok(permit) => permit,
         Err(refusal) if alpn == Alpn::Http => return http::deny(worker, port, &peer, conn, refusal).await,
@@ -102,7 +104,21 @@ async fn mesh(worker: &Rc<Worker>, port: &Rc<Port>, conn: Conn, address: IpAddr,
             drop(app);
             Box::pin(h2::serve(worker, permit, conn)).await;
         }
+        Alpn::Raw if port.is_http_only() => unheard(worker, &permit, conn).await,
         Alpn::Raw => tcp::forward(worker, permit, conn, app, &Undecided::never()).await,
+    }
+}
+
+/// Bytes for a port of HTTP: refused as soon as there is one. A proxy that dials a pod by its address alone knows nothing of the port,
+/// and opens this connection while its client is silent; that client may well speak HTTP, and then on another connection.
+async fn unheard(worker: &Worker, permit: &Permit, mut conn: Conn) {
+    let first = poll_fn(|cx| match worker.stopped.get() || worker.closing.get() || !permit.holds(worker) {
+        true => Poll::Ready(Ok(0)),
+        false => conn.stream.poll_fill(cx, &mut conn.buffer, USUAL),
+    });
+    match timeout(UNHEARD, first).await {
+        Ok(Ok(1..)) => deny_bytes(worker, permit.port(), permit.peer(), conn, Refusal::RawOnHttp),
+        _ => conn.stream.close().await,
     }
 }
 

@@ -189,6 +189,41 @@ async fn a_port_for_http_alone_refuses_bytes_whatever_they_are_claimed_to_be() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_client_that_is_slow_to_speak_reaches_a_port_for_http_by_the_pods_address() {
+    let mesh = Mesh::new();
+    let server = mesh.server("catalogue", echo().await);
+    let policy = DefaultPolicy::AllUnauthenticated;
+    server.proxy.control.port(server.app.port(), PortPolicy { protocol: Protocol::Http1, policy });
+    // of a pod's address nothing is declared
+    mesh.client.control.target(SERVICE.parse().expect("address"), TargetSnapshot::Endpoint(server.endpoint()));
+    let mut client = mesh.connect().await;
+    // the client's proxy has lost patience, and opened a connection for bytes
+    let shaken =
+        |line: &str| line.starts_with("minimesh_handshakes_total{direction=\"inbound\"") && line.ends_with(" 1");
+    while !scrape(&server.proxy.metrics).lines().any(shaken) {
+        tokio::task::yield_now().await;
+    }
+    assert!(http(client).await);
+    client = mesh.connect().await;
+    client.send(b"\0").await;
+    assert!(client.is_reset().await, "bytes are refused all the same");
+    let text = scrape(&server.proxy.metrics);
+    assert!(text.contains("minimesh_inbound_refused_total{reason=\"raw_on_http\"} 1"), "{text}");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn half_a_word_at_a_port_for_http_is_http_that_comes_slowly() {
+    let mesh = Mesh::new();
+    let server = mesh.server("catalogue", echo().await);
+    let policy = DefaultPolicy::AllUnauthenticated;
+    server.proxy.control.port(server.app.port(), PortPolicy { protocol: Protocol::Http1, policy });
+    let mut client = direct(&server).await;
+    client.send(b"GE").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(client.ask("T / HTTP/1.1\r\nHost: a\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(flavor = "local")]
 async fn the_node_may_ask_what_the_pods_spec_has_it_ask_and_nothing_else() {
     for policy in [DefaultPolicy::AllAuthenticated, DefaultPolicy::ClusterAuthenticated, DefaultPolicy::Deny] {
         let mesh = Mesh::new();

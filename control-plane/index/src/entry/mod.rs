@@ -2,6 +2,7 @@
 //! looks at a second object.
 
 mod filters;
+mod grant;
 mod grpc;
 mod namespace;
 mod pod;
@@ -11,6 +12,7 @@ mod service;
 mod session;
 mod slice;
 
+pub(crate) use grant::GrantEntry;
 pub(crate) use namespace::NamespaceEntry;
 pub(crate) use pod::PodEntry;
 pub(crate) use route::{Acceptance, Parent, RefFault, RouteEntry};

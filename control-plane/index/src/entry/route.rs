@@ -16,7 +16,7 @@ pub(crate) struct RouteEntry {
     pub(crate) created: Option<Timestamp>,
     /// Of kind Service, in the order written.
     pub(crate) parents: Vec<Parent>,
-    /// Backends that may exist stand as Services; whether they do is a join.
+    /// Backends that may exist stand as Services; whether they do, and may be referred to, is a join.
     pub(crate) route: model::HttpRoute,
     pub(crate) acceptance: Acceptance,
     /// Rules that answer 500 because of something that is not supported.
@@ -86,7 +86,7 @@ impl RouteEntry {
             name: key.name.clone(),
         };
         let parents = parents(parent_refs, &key.namespace);
-        let mut reader = Reader::new(&key, &parents, session_key);
+        let mut reader = Reader::new(&key, session_key);
         let (rules, read) = match read(&mut reader) {
             Ok(rules) => (rules, Ok(())),
             Err(fault) => (Vec::new(), Err(fault)),

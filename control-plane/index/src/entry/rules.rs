@@ -9,7 +9,7 @@ use minimesh_api::model::{
     WeightedBackend,
 };
 
-use super::{Parent, RefFault, session};
+use super::{RefFault, session};
 use crate::duration;
 use crate::resource::{
     GrpcRouteRule, HttpPathMatch, HttpRouteBackend, HttpRouteFilter, HttpRouteMatch, HttpRouteRule, HttpRouteTimeouts,
@@ -20,16 +20,15 @@ use crate::resource::{
 pub(super) struct Reader<'a> {
     route: &'a ObjectKey,
     pub(super) kind: Kind,
-    parents: &'a [Parent],
     session_key: &'a Arc<[u8]>,
     pub(super) unsupported: Vec<String>,
     reference_faults: Vec<RefFault>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(route: &'a ObjectKey, parents: &'a [Parent], session_key: &'a Arc<[u8]>) -> Self {
+    pub(super) fn new(route: &'a ObjectKey, session_key: &'a Arc<[u8]>) -> Self {
         let kind = route.kind;
-        Self { route, kind, parents, session_key, unsupported: Vec::new(), reference_faults: Vec::new() }
+        Self { route, kind, session_key, unsupported: Vec::new(), reference_faults: Vec::new() }
     }
 
     /// Things that are not supported, each with the field; backend references that no Service could resolve.
@@ -129,23 +128,12 @@ impl<'a> Reader<'a> {
             return Err(("InvalidKind", format!("{kind} of group {group:?} is no backend; a Service is")));
         }
         let namespace = source.namespace.as_deref().unwrap_or(&self.route.namespace);
-        if !self.may_refer_to(namespace) {
-            let message = format!("{namespace}/{} is in another namespace than the route and its parents", source.name);
-            return Err(("RefNotPermitted", message));
-        }
         match source.port {
             Some(port) if port > 0 => {
                 Ok(BackendKey { namespace: namespace.into(), name: source.name.as_str().into(), port })
             }
             _ => Err(("BackendNotFound", format!("the port of Service {namespace}/{} is missing", source.name))),
         }
-    }
-
-    /// Without a ReferenceGrant a route may refer to its own namespace, and to that of a Service which its clients dial
-    /// anyway: a consumer route that could not send traffic back to its parent would be of no use (GEP-1294, and the
-    /// conformance test MeshConsumerRoute, which has no grant).
-    fn may_refer_to(&self, namespace: &str) -> bool {
-        namespace == &*self.route.namespace || self.parents.iter().any(|parent| *parent.service.namespace == *namespace)
     }
 }
 

@@ -82,7 +82,7 @@ pub struct HttpRouteRetry {
     /// Statuses.
     #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
     pub codes: Vec<u16>,
-    /// After the first; absent: 1.
+    /// After the first; absent: 1; 0: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     /// Least time between attempts, as a GEP-2257 duration.

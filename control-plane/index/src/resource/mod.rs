@@ -14,6 +14,7 @@ mod metadata;
 mod namespace;
 mod object;
 mod pod;
+mod reference_grant;
 mod route_filter;
 mod service;
 mod service_account;
@@ -35,6 +36,7 @@ pub use pod::{
     Container, ContainerPort, EnvVar, EnvVarSource, FieldRef, HostIp, HttpGetAction, Pod, PodCondition, PodIp, PodSpec,
     PodStatus, Probe, TcpSocketAction,
 };
+pub use reference_grant::{ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo};
 pub use route_filter::{
     Fraction, HttpCorsFilter, HttpHeader, HttpHeaderFilter, HttpMirrorFilter, HttpPathModifier, HttpRedirectFilter,
     HttpRewriteFilter, HttpRouteFilter,

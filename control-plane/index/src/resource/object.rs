@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Deployment, EndpointSlice, GrpcRoute, HttpRoute, Metadata, Namespace, Pod, Service, ServiceAccount};
+use super::{
+    Deployment, EndpointSlice, GrpcRoute, HttpRoute, Metadata, Namespace, Pod, ReferenceGrant, Service, ServiceAccount,
+};
 
 /// An object of a kind that the mesh honours. Written with `apiVersion` and `kind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum Object {
     Namespace(Namespace),
     /// `v1`
     Pod(Box<Pod>),
+    /// `gateway.networking.k8s.io/v1`
+    ReferenceGrant(ReferenceGrant),
     /// `v1`
     Service(Box<Service>),
     /// `v1`
@@ -44,6 +48,8 @@ pub enum Kind {
     Pod,
     /// Namespaced.
     EndpointSlice,
+    /// Namespaced.
+    ReferenceGrant,
     /// Namespaced.
     HttpRoute,
     /// Namespaced.
@@ -83,6 +89,7 @@ impl Object {
             Object::HttpRoute(_) => Kind::HttpRoute,
             Object::Namespace(_) => Kind::Namespace,
             Object::Pod(_) => Kind::Pod,
+            Object::ReferenceGrant(_) => Kind::ReferenceGrant,
             Object::Service(_) => Kind::Service,
             Object::ServiceAccount(_) => Kind::ServiceAccount,
         }
@@ -97,6 +104,7 @@ impl Object {
             Object::HttpRoute(route) => &route.metadata,
             Object::Namespace(namespace) => &namespace.metadata,
             Object::Pod(pod) => &pod.metadata,
+            Object::ReferenceGrant(grant) => &grant.metadata,
             Object::Service(service) => &service.metadata,
             Object::ServiceAccount(account) => &account.metadata,
         }
@@ -111,6 +119,7 @@ impl Object {
             Object::HttpRoute(route) => &mut route.metadata,
             Object::Namespace(namespace) => &mut namespace.metadata,
             Object::Pod(pod) => &mut pod.metadata,
+            Object::ReferenceGrant(grant) => &mut grant.metadata,
             Object::Service(service) => &mut service.metadata,
             Object::ServiceAccount(account) => &mut account.metadata,
         }
@@ -125,13 +134,14 @@ impl Object {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Namespace,
         Kind::ServiceAccount,
         Kind::Service,
         Kind::Deployment,
         Kind::Pod,
         Kind::EndpointSlice,
+        Kind::ReferenceGrant,
         Kind::HttpRoute,
         Kind::GrpcRoute,
     ];
@@ -139,9 +149,9 @@ impl Kind {
     /// The kind that a manifest means; `None`: one that the mesh has no use for.
     pub fn from_api(api_version: &str, kind: &str) -> Option<Kind> {
         let found = Self::ALL.into_iter().find(|candidate| candidate.name() == kind)?;
-        // v1beta1 of HTTPRoute has the same schema as v1 and is still served and written.
-        let served = api_version == found.api_version()
-            || found == Kind::HttpRoute && api_version == "gateway.networking.k8s.io/v1beta1";
+        // v1beta1 of these has the same schema as v1 and is still served and written.
+        let older = matches!(found, Kind::HttpRoute | Kind::ReferenceGrant);
+        let served = api_version == found.api_version() || older && api_version == "gateway.networking.k8s.io/v1beta1";
         served.then_some(found)
     }
 
@@ -154,6 +164,7 @@ impl Kind {
             Kind::HttpRoute => "HTTPRoute",
             Kind::Namespace => "Namespace",
             Kind::Pod => "Pod",
+            Kind::ReferenceGrant => "ReferenceGrant",
             Kind::Service => "Service",
             Kind::ServiceAccount => "ServiceAccount",
         }
@@ -164,7 +175,7 @@ impl Kind {
         match self {
             Kind::Deployment => "apps/v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
-            Kind::GrpcRoute | Kind::HttpRoute => "gateway.networking.k8s.io/v1",
+            Kind::GrpcRoute | Kind::HttpRoute | Kind::ReferenceGrant => "gateway.networking.k8s.io/v1",
             Kind::Namespace | Kind::Pod | Kind::Service | Kind::ServiceAccount => "v1",
         }
     }
@@ -187,6 +198,7 @@ impl<'de> DeserializeSeed<'de> for Kind {
             Kind::HttpRoute => Object::HttpRoute(HttpRoute::deserialize(deserializer)?),
             Kind::Namespace => Object::Namespace(Namespace::deserialize(deserializer)?),
             Kind::Pod => Object::Pod(Box::deserialize(deserializer)?),
+            Kind::ReferenceGrant => Object::ReferenceGrant(ReferenceGrant::deserialize(deserializer)?),
             Kind::Service => Object::Service(Box::deserialize(deserializer)?),
             Kind::ServiceAccount => Object::ServiceAccount(ServiceAccount::deserialize(deserializer)?),
         })
@@ -216,6 +228,7 @@ impl Serialize for Object {
             Object::HttpRoute(body) => write(kind, body, serializer),
             Object::Namespace(body) => write(kind, body, serializer),
             Object::Pod(body) => write(kind, body, serializer),
+            Object::ReferenceGrant(body) => write(kind, body, serializer),
             Object::Service(body) => write(kind, body, serializer),
             Object::ServiceAccount(body) => write(kind, body, serializer),
         }
@@ -239,6 +252,7 @@ from_body! {
     HttpRoute => Object::HttpRoute,
     Namespace => Object::Namespace,
     Pod => |body| Object::Pod(Box::new(body)),
+    ReferenceGrant => Object::ReferenceGrant,
     Service => |body| Object::Service(Box::new(body)),
     ServiceAccount => Object::ServiceAccount,
 }

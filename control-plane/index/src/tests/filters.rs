@@ -94,7 +94,6 @@ fn what_makes_no_sense_is_refused_and_the_field_is_named() {
     refused(&mirror("percent: 1, fraction: { numerator: 1 }"), "filters[0].requestMirror.fraction: ");
     refused(&mirror("fraction: { numerator: 1, denominator: 0 }"), "filters[0].requestMirror: ");
     refused("{ retry: { codes: [500, 200] } }", "retry.codes[1]: ");
-    refused("{ retry: { attempts: 0 } }", "retry.attempts: ");
     refused("{ retry: { backoff: soon } }", "retry.backoff: ");
     refused("{ sessionPersistence: { type: Header } }", "sessionPersistence: ");
     refused("{ sessionPersistence: { cookie: { lifetimeType: Permanent } } }", "sessionPersistence.absoluteTimeout: ");
@@ -126,6 +125,7 @@ fn retry_and_session_are_read_in_both_shapes_with_their_defaults() {
     let backoff = Some(Duration::from_millis(100));
     assert_eq!(retry, Some(Retry { codes: vec![500, 503], attempts: 3, backoff }));
     assert_eq!(read("{ retry: {} }").retry, Some(Retry { codes: vec![], attempts: 1, backoff: None }));
+    assert_eq!(read("{ retry: { codes: [500], attempts: 0 } }").retry, None, "an explicit zero disables");
 
     let key = settings().session_key;
     let session = |name: &str, kind, absolute_timeout, idle_timeout| {

@@ -2,15 +2,19 @@
 
 mod endpoints;
 mod filters;
+mod grants;
 mod grpc;
 mod orders;
 mod pods;
+mod ports;
 mod routes;
 mod targets;
 
 use std::net::SocketAddr;
 
-use minimesh_api::model::{BackendKey, Endpoint, EndpointState, PlaintextReason, Transport, WorkloadRef};
+use minimesh_api::model::{
+    BackendKey, DefaultPolicy, Endpoint, EndpointState, PlaintextReason, Transport, WorkloadRef,
+};
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
 
@@ -40,6 +44,7 @@ fn settings() -> Settings {
         trust_domain: "cluster.local".into(),
         cluster_networks: vec!["10.42.0.0/16".parse().unwrap(), "10.43.0.0/16".parse().unwrap()],
         session_key: (*b"0123456789abcdef").into(),
+        default_policy: DefaultPolicy::AllUnauthenticated,
     }
 }
 

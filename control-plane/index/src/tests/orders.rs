@@ -30,9 +30,14 @@ fn variants() -> Vec<Object> {
         "{ parentRefs: [{ group: \"\", kind: Service, name: a, namespace: s }], rules: [{ backendRefs: [{ name: b, namespace: s, port: 80 }] }] }",
         "{ parentRefs: [{ group: \"\", kind: Service, name: b, port: 81, namespace: s }], rules: [{ matches: [{ path: { value: /x } }] }] }",
         "{ parentRefs: [{ group: \"\", kind: Service, name: a, namespace: s }], rules: [{ matches: [{ path: { value: x } }] }] }",
+        "{ parentRefs: [{ group: \"\", kind: Service, name: a, namespace: s }], rules: [{ backendRefs: [{ name: b, namespace: elsewhere, port: 80 }] }] }",
     ];
     let grpc_routes = [
         "{ parentRefs: [{ group: \"\", kind: Service, name: a, namespace: s }], rules: [{ filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: b, namespace: s, port: 81 } } }] }] }",
+    ];
+    let grants = [
+        "{ from: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: client }], to: [{ group: \"\", kind: Service, name: b }] }",
+        "{ from: [{ group: gateway.networking.k8s.io, kind: GRPCRoute, namespace: client }], to: [{ group: \"\", kind: Secret }] }",
     ];
     let policies = ["{}", "{ minimesh.io/default-inbound-policy: deny }", "{ minimesh.io/opaque-ports: 80-81 }"];
 
@@ -67,6 +72,12 @@ fn variants() -> Vec<Object> {
                  {namespace}, creationTimestamp: 2026-01-01T00:00:00Z }}\nspec: {spec}\n"
             );
         }
+    }
+    for grant in grants {
+        yaml += &format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {{ name: g, namespace: \
+             elsewhere }}\nspec: {grant}\n"
+        );
     }
     for policy in policies {
         yaml += &format!("---\napiVersion: v1\nkind: Namespace\nmetadata: {{ name: s, annotations: {policy} }}\n");

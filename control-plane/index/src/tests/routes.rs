@@ -236,7 +236,7 @@ fn backends_that_cannot_be_resolved_keep_their_share_and_are_named() {
             "BackendNotFound: Service shop/carts-v2 has no TCP port 99",
             "BackendNotFound: the port of Service shop/carts-v2 is missing",
             "InvalidKind: Bucket of group \"example.com\" is no backend; a Service is",
-            "RefNotPermitted: backoffice/audit is in another namespace than the route and its parents",
+            "RefNotPermitted: no ReferenceGrant in backoffice lets HTTPRoute shop/r refer to Service backoffice/audit",
         ]
     );
     let judged = judged("name: carts", rules);
