@@ -56,10 +56,7 @@ pub fn run(args: Args) -> Result<(), Error> {
     let logs = logging::init(&args.logging)?;
     // This thread is the control thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(control_thread(args, logs));
-    // What still hangs on a name lookup must not keep the process.
-    runtime.shutdown_background();
-    result
+    runtime.block_on(control_thread(args, logs))
 }
 
 async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> {

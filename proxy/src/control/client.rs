@@ -21,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::failure::Failure;
 use crate::metrics::ControlFailure;
+use crate::net::names;
 
 /// Where the control plane is, and who it must be.
 pub(super) struct Client {
@@ -115,7 +116,7 @@ impl Client {
         let mut addresses = Vec::new();
         let mut failure = None;
         for replica in replicas {
-            match tokio::net::lookup_host(replica).await {
+            match names::resolve(replica).await {
                 Ok(found) => addresses.extend(found),
                 Err(error) => failure = Some(Failure::new(ControlFailure::Unreachable, format!("{replica}: {error}"))),
             }

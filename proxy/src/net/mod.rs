@@ -1,7 +1,8 @@
-//! Sockets: where a connection was meant to go, dialling, and the one accept loop.
+//! Sockets: where a connection was meant to go, dialling, names of what the proxy itself dials, and the one accept loop.
 
 mod accept;
 mod dial;
+pub(crate) mod names;
 mod origin;
 mod unacked;
 

@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
 use super::otlp::{ExportRequest, ExportResponse};
+use crate::net::names;
 
 /// Where a collector listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,7 +198,7 @@ fn taken(response: &ExportResponse) -> Verdict {
 /// The first address that answers.
 async fn dial(authority: &str, mark: Option<u32>) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{authority} has no address"));
-    for address in tokio::net::lookup_host(authority).await? {
+    for address in names::resolve(authority).await? {
         match connect(address, mark).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
