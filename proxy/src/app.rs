@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::args::Args;
-use crate::control::{Control, ControlConfig, ControlHandle, Dialer};
+use crate::control::{Clock, Control, ControlConfig, ControlHandle, Dialer};
 use crate::error::CODES;
 use crate::metrics::Metrics;
 use crate::net::Origin;
@@ -140,6 +140,7 @@ fn control_config(args: &Args) -> ControlConfig {
         trust_bundle: args.trust_bundle.clone(),
         token_file: args.token_file.clone(),
         report_interval: args.report_interval,
+        clock: Clock::system(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
-use rustls::time_provider::DefaultTimeProvider;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::provider::provider;
@@ -19,6 +19,16 @@ pub fn client_config(
     credentials: Option<&Credentials>,
 ) -> Result<Arc<ClientConfig>, Error> {
     let clock = credentials.map_or_else(|| Arc::new(DefaultTimeProvider) as _, Credentials::clock);
+    client_config_with_clock(bundle, expected, credentials, clock)
+}
+
+/// The same by a clock of the caller's.
+pub fn client_config_with_clock(
+    bundle: &TrustBundle,
+    expected: &SpiffeId,
+    credentials: Option<&Credentials>,
+    clock: Arc<dyn TimeProvider>,
+) -> Result<Arc<ClientConfig>, Error> {
     let trust = match credentials {
         Some(credentials) if credentials.bundle() == bundle => credentials.trust(),
         _ => Arc::new(Trust::new(bundle.clone())),

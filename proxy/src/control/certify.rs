@@ -36,7 +36,7 @@ impl Certifier<'_> {
                     backoff.reset();
                     let wait = between(renew_in.mul_f64(0.9), renew_in.mul_f64(1.1), &mut rng).max(SOONEST);
                     tokio::select! {
-                        () = passed(wait, SystemTime::now) => {}
+                        () = passed(wait, || self.identity.now()) => {}
                         () = self.identity.renewal_wanted() => {}
                     }
                 }
@@ -65,7 +65,7 @@ impl Certifier<'_> {
         let certified = Certified::try_from(answer.into_inner())?;
         let chain = certified.chain.into_iter().map(CertificateDer::from).collect();
         let (credentials, clock) = self.identity.certified(Leaf::new(chain, key)?, &certified.trust)?;
-        self.metrics.certificate(credentials.leaf().not_after(), SystemTime::now());
+        self.metrics.certificate(credentials.leaf().not_after(), self.identity.now());
         let (id, serial) = (credentials.id(), credentials.leaf().serial());
         tracing::info!(%id, serial, expires_in = ?certified.expires_in, renew_in = ?certified.renew_in, "certificate issued");
         if let Some(error) = clock {
@@ -79,7 +79,7 @@ impl Certifier<'_> {
         let left = self
             .identity
             .credentials()
-            .map(|credentials| credentials.leaf().not_after().duration_since(SystemTime::now()).unwrap_or_default());
+            .map(|credentials| credentials.leaf().not_after().duration_since(self.identity.now()).unwrap_or_default());
         match left {
             None => tracing::warn!(error = %failure, hint = failure.hint(), retry_in = ?wait, "no certificate yet"),
             Some(Duration::ZERO) => {

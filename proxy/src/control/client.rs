@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
+use super::clock::Clock;
 use super::failure::Failure;
 use crate::metrics::ControlFailure;
 use crate::net::names;
@@ -27,6 +28,7 @@ use crate::net::names;
 pub(super) struct Client {
     dialer: Dialer,
     expected: SpiffeId,
+    clock: Clock,
     rng: RefCell<Rng>,
 }
 
@@ -70,8 +72,8 @@ pub(crate) enum Dialer {
 }
 
 impl Client {
-    pub(super) fn new(dialer: Dialer, expected: SpiffeId, seed: u64) -> Client {
-        Client { dialer, expected, rng: RefCell::new(Rng::new(seed)) }
+    pub(super) fn new(dialer: Dialer, expected: SpiffeId, clock: Clock, seed: u64) -> Client {
+        Client { dialer, expected, clock, rng: RefCell::new(Rng::new(seed)) }
     }
 
     /// One connection to one replica. Without credentials only `Certify` is served on it.
@@ -91,7 +93,7 @@ impl Client {
         bundle: &TrustBundle,
         credentials: Option<&Credentials>,
     ) -> Result<Channel, Failure> {
-        let config = control::client_config(bundle, &self.expected, credentials)?;
+        let config = control::client_config_with_clock(bundle, &self.expected, credentials, self.clock.provider())?;
         let tls = TlsConnector::from(config);
         match &self.dialer {
             #[cfg(test)]

@@ -12,6 +12,7 @@ use minimesh_api::model;
 use minimesh_identity::{CertificateDer, Credentials, Error, Leaf, PeerError, TicketKeys, TrustBundle};
 use tokio::sync::{Notify, watch};
 
+use super::clock::Clock;
 use super::failure::Failure;
 use crate::metrics::ControlFailure;
 
@@ -21,6 +22,7 @@ pub(super) struct Identity {
     bundle: RefCell<TrustBundle>,
     bundle_file: PathBuf,
     trust_domain: String,
+    clock: Clock,
     tickets: TicketKeys,
     generation: Cell<u64>,
     credentials: watch::Sender<Option<Arc<Credentials>>>,
@@ -34,18 +36,25 @@ impl Identity {
     pub(super) fn load(
         bundle_file: PathBuf,
         trust_domain: &str,
+        clock: Clock,
         credentials: watch::Sender<Option<Arc<Credentials>>>,
     ) -> Result<Identity, Error> {
         Ok(Identity {
             bundle: RefCell::new(read(&bundle_file, trust_domain)?),
             bundle_file,
             trust_domain: trust_domain.to_owned(),
+            clock,
             tickets: TicketKeys::new()?,
             generation: Cell::new(0),
             credentials,
             wanted: Cell::new(false),
             want: Notify::new(),
         })
+    }
+
+    /// By the clock that certificates are judged by.
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.now()
     }
 
     pub(super) fn bundle(&self) -> TrustBundle {
@@ -75,7 +84,7 @@ impl Identity {
     ) -> Result<(Arc<Credentials>, Option<PeerError>), Error> {
         let bundle = self.convert(bundle)?;
         let credentials = self.credentials_of(leaf, bundle.clone())?;
-        let clock = match credentials.check_own(SystemTime::now()) {
+        let clock = match credentials.check_own(self.now()) {
             Ok(()) => None,
             Err(error @ (PeerError::Expired { .. } | PeerError::NotYetValid { .. })) => Some(error),
             Err(error) => return Err(Error::Certificate(format!("the one just issued is of no use: {error}"))),
@@ -123,7 +132,7 @@ impl Identity {
     }
 
     fn renew_if_unfit(&self) {
-        if let Some(Err(error)) = self.credentials().map(|credentials| credentials.check_own(SystemTime::now())) {
+        if let Some(Err(error)) = self.credentials().map(|credentials| credentials.check_own(self.now())) {
             tracing::warn!(%error, "our own certificate would be refused; asking for another one");
             self.ask_for_another();
         }
@@ -146,7 +155,8 @@ impl Identity {
     }
 
     fn credentials_of(&self, leaf: Leaf, bundle: TrustBundle) -> Result<Arc<Credentials>, Error> {
-        Ok(Arc::new(Credentials::new(leaf, bundle, &self.tickets, self.generation.get() + 1)?))
+        let clock = self.clock.provider();
+        Ok(Arc::new(Credentials::with_clock(leaf, bundle, &self.tickets, self.generation.get() + 1, clock)?))
     }
 
     fn publish(&self, credentials: Arc<Credentials>) {

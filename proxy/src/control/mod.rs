@@ -6,6 +6,7 @@
 mod backoff;
 mod certify;
 mod client;
+mod clock;
 mod failure;
 mod handle;
 mod identity;
@@ -31,6 +32,7 @@ pub(crate) use backoff::{Backoff, seed};
 use certify::Certifier;
 pub(crate) use client::Dialer;
 use client::{Client, Current};
+pub(crate) use clock::Clock;
 pub(crate) use handle::ControlEnds;
 use handle::Request;
 pub use handle::{ControlHandle, FakeControl, State, TargetSnapshot};
@@ -50,6 +52,8 @@ pub(crate) struct ControlConfig {
     pub(crate) token_file: PathBuf,
     /// Between reports.
     pub(crate) report_interval: Duration,
+    /// By which certificates are judged.
+    pub(crate) clock: Clock,
 }
 
 /// The control thread's state: what `run` works with and `/dump` shows.
@@ -74,7 +78,7 @@ impl Control {
         ends: ControlEnds,
         metrics: Arc<Metrics>,
     ) -> Result<Rc<Control>, minimesh_identity::Error> {
-        let ControlConfig { dialer, expected, trust_bundle, token_file, report_interval } = config;
+        let ControlConfig { dialer, expected, trust_bundle, token_file, report_interval, clock } = config;
         let ControlEnds { requests, workload, credentials } = ends;
         let trust_domain = expected.trust_domain().to_owned();
         let mut instance = [0; 16];
@@ -84,8 +88,8 @@ impl Control {
             .map_err(|_| minimesh_identity::Error::Bundle("the system gave no randomness".to_owned()))?;
         let seed = backoff::seed();
         Ok(Rc::new(Control {
-            client: Client::new(dialer, expected, seed),
-            identity: Identity::load(trust_bundle, &trust_domain, credentials)?,
+            client: Client::new(dialer, expected, clock.clone(), seed),
+            identity: Identity::load(trust_bundle, &trust_domain, clock, credentials)?,
             resources: Resources::new(workload),
             current: Current::default(),
             requests: RefCell::new(Some(requests)),

@@ -3,6 +3,7 @@
 //! A test is a story told by the control plane's side (`plane`) and by a worker's (`world.proxy`); time passes whenever both wait.
 
 mod certificates;
+mod clocks;
 mod plane;
 mod reports;
 mod resources;
@@ -11,17 +12,19 @@ mod streams;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use minimesh_api::model::{BackendKey, PortPolicy, Protocol, ResourceKey};
 use minimesh_api::wire;
 use minimesh_identity::SpiffeId;
 use prometheus_client::registry::Registry;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 use tokio::time::Instant;
 
 use super::client::Dialer;
-use super::{Control, ControlConfig, ControlHandle};
+use super::{Clock, Control, ControlConfig, ControlHandle};
 use crate::metrics::{Exposition, Metrics};
 use plane::{Plane, Stream};
 
@@ -32,6 +35,24 @@ struct World {
     metrics: Arc<Metrics>,
     control: Rc<Control>,
     folder: Folder,
+    clock: Arc<TestClock>,
+}
+
+/// The proxy's wall clock: the host's, set wrong by so many seconds.
+#[derive(Debug, Default)]
+struct TestClock(AtomicI64);
+
+impl TestClock {
+    fn set(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+}
+
+impl TimeProvider for TestClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = UnixTime::now().as_secs().checked_add_signed(self.0.load(Ordering::Relaxed))?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now)))
+    }
 }
 
 /// Tells a story while the control thread runs.
@@ -51,7 +72,7 @@ async fn story_with_reports(every: Duration, test: impl AsyncFnOnce(&mut World))
 
 impl World {
     fn new(report_interval: Duration) -> World {
-        let folder = Folder::new();
+        let (folder, clock) = (Folder::new(), Arc::new(TestClock::default()));
         let (plane, dialer) = Plane::new();
         folder.write(BUNDLE, &plane.bundle().to_pem());
         folder.write(TOKEN, "first\n");
@@ -63,9 +84,10 @@ impl World {
             trust_bundle: folder.path(BUNDLE),
             token_file: folder.path(TOKEN),
             report_interval,
+            clock: Clock::of(Arc::clone(&clock) as _),
         };
         let control = Control::new(config, ends, Arc::clone(&metrics)).expect("a bundle");
-        World { plane, proxy, metrics, control, folder }
+        World { plane, proxy, metrics, control, folder, clock }
     }
 
     /// Gives the proxy its certificate, takes its stream, and hears what every proxy asks for.
