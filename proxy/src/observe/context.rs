@@ -17,19 +17,48 @@ pub(crate) struct TraceContext {
 impl TraceContext {
     /// `traceparent` first, then `b3`, then `x-b3-*`.
     pub(crate) fn of(headers: &dyn Headers) -> Option<TraceContext> {
-        let single = |name, parse: fn(&[u8]) -> Option<TraceContext>| {
-            let mut seen = 0;
-            let mut context = None;
-            headers.get_all(name, &mut |value| {
-                seen += 1;
-                context = parse(value);
-            });
-            // two of them: there is no telling which one is meant
-            context.filter(|_| seen == 1)
-        };
-        single("traceparent", traceparent).or_else(|| single("b3", b3)).or_else(|| b3_headers(headers))
+        let w3c = || single(headers, "traceparent", traceparent);
+        w3c().or_else(|| single(headers, "b3", b3)).or_else(|| b3_headers(headers))
     }
 }
+
+/// What vendors keep of a trace beside `traceparent` (W3C Trace Context section 3.3): all of its headers in order, as one. Empty where
+/// it cannot be read, or belongs to no `traceparent`.
+pub(super) fn trace_state(headers: &dyn Headers) -> String {
+    let mut state = Vec::new();
+    headers.get_all("tracestate", &mut |value| {
+        let value = value.trim_ascii();
+        if !state.is_empty() && !value.is_empty() {
+            state.push(b',');
+        }
+        // one header may be as long as a head
+        state.extend_from_slice(&value[..value.len().min(LONGEST_STATE + 1)]);
+    });
+    let readable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
+    if state.is_empty() || !state.iter().all(readable) || single(headers, "traceparent", traceparent).is_none() {
+        return String::new();
+    }
+    // whole members are left out at the end, where the oldest are
+    while state.len() > LONGEST_STATE {
+        let comma = state[..LONGEST_STATE + 1].iter().rposition(|byte| *byte == b',');
+        state.truncate(comma.unwrap_or(0));
+    }
+    String::from_utf8(state).unwrap_or_default()
+}
+
+fn single(headers: &dyn Headers, name: &str, parse: fn(&[u8]) -> Option<TraceContext>) -> Option<TraceContext> {
+    let mut seen = 0;
+    let mut context = None;
+    headers.get_all(name, &mut |value| {
+        seen += 1;
+        context = parse(value);
+    });
+    // two of them: there is no telling which one is meant
+    context.filter(|_| seen == 1)
+}
+
+/// What vendors must at least pass on (section 3.3.1.5).
+const LONGEST_STATE: usize = 512;
 
 /// W3C Trace Context section 3.2: `version-trace-parent-flags`, lower-case; later versions may append.
 fn traceparent(value: &[u8]) -> Option<TraceContext> {
@@ -165,11 +194,34 @@ mod tests {
         assert_eq!(of(&[("b3", &other), ("traceparent", &format!("00-{TRACE}-{SPAN}-01"))]), expected(true));
     }
 
+    #[test]
+    fn tracestate_is_all_of_its_headers_and_cut_between_members() {
+        let parent = format!("00-{TRACE}-{SPAN}-01");
+        let of = |states: &[&str]| {
+            let mut headers = vec![("traceparent", parent.as_str())];
+            headers.extend(states.iter().map(|state| ("tracestate", *state)));
+            trace_state(&headers)
+        };
+        assert_eq!(of(&["vendor=a, other=b"]), "vendor=a, other=b");
+        assert_eq!(of(&["a=1", "", " b=2 ", "c=3,"]), "a=1,b=2,c=3,");
+        assert_eq!(of(&[]), "");
+        assert_eq!(of(&["a=\u{e9}"]), "", "not what the recommendation allows");
+        let member = |name: &str| format!("{name}={}", "x".repeat(200));
+        let long = [member("a"), member("b"), member("c")].join(",");
+        assert_eq!(of(&[&long]), [member("a"), member("b")].join(","));
+        assert_eq!(of(&[&member("a"), &member("b"), &member("c")]), [member("a"), member("b")].join(","));
+        assert_eq!(of(&["x".repeat(9000).as_str()]), "");
+        assert_eq!(trace_state(&vec![("tracestate", "a=1"), ("b3", "0")]), "", "it belongs to no traceparent");
+    }
+
     proptest! {
         #[test]
         fn never_panics(name in "traceparent|b3|x-b3-traceid", value in prop::collection::vec(any::<u8>(), 0..80)) {
             let headers = vec![(name.as_str(), value.as_slice()), ("x-b3-spanid", value.as_slice())];
             let _ = TraceContext::of(&headers);
+            let parent = format!("00-{TRACE}-{SPAN}-01");
+            let headers = vec![("traceparent", parent.as_bytes()), ("tracestate", value.as_slice()), ("tracestate", &[b','; 600][..])];
+            prop_assert!(trace_state(&headers).len() <= LONGEST_STATE);
         }
     }
 }

@@ -153,12 +153,13 @@ impl Observer {
         view: &RequestView<'_>,
     ) -> Option<Box<Record>> {
         let trace = TraceContext::of(view.headers);
-        let wanted = self.lines.is_some() || (self.spans.is_some() && trace.is_some_and(|trace| trace.sampled));
-        if !wanted {
+        let traced = self.spans.is_some() && trace.is_some_and(|trace| trace.sampled);
+        if self.lines.is_none() && !traced {
             return None;
         }
         let request = Some(Request::of(view, &self.details));
-        Some(Box::new(Record { request, trace, ..Record::new(direction, wire, client) }))
+        let trace_state = if traced { context::trace_state(view.headers) } else { String::new() };
+        Some(Box::new(Record { request, trace, trace_state, ..Record::new(direction, wire, client) }))
     }
 
     /// An opaque connection begins. Only the access log speaks of those.

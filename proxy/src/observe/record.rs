@@ -42,6 +42,8 @@ pub(crate) struct Record {
     /// Time spent waiting for a connection, and on attempts that failed.
     pub(crate) waited: Duration,
     pub(crate) trace: Option<TraceContext>,
+    /// `tracestate`, where there is to be a span.
+    pub(crate) trace_state: String,
     pub(crate) route: Option<Route>,
     pub(crate) backend: Option<BackendKey>,
     pub(crate) endpoint: Option<SocketAddr>,
@@ -117,6 +119,7 @@ impl Record {
             added: Duration::ZERO,
             waited: Duration::ZERO,
             trace: None,
+            trace_state: String::new(),
             route: None,
             backend: None,
             endpoint: None,

@@ -24,6 +24,7 @@ pub(super) fn of(record: &Record, id: u64) -> Option<Span> {
         trace_id: trace.to_vec(),
         // an id of zeroes would mean none
         span_id: id.max(1).to_be_bytes().to_vec(),
+        trace_state: record.trace_state.clone(),
         parent_span_id: parent.to_vec(),
         name: known_method(request).unwrap_or("HTTP").to_owned(),
         kind: kind.into(),
