@@ -29,6 +29,21 @@ async fn noting(bytes: usize, response: &'static [u8]) -> (Mesh, Server, Rc<RefC
     (mesh, server, noted)
 }
 
+/// A server that answers a head, hears these bytes behind it, and has a last word.
+async fn talking(answer: &'static [u8], behind: &'static [u8]) -> (Mesh, Server) {
+    let app = app(move |mut peer| async move {
+        peer.head().await.expect("a head");
+        peer.send(answer).await;
+        assert_eq!(peer.exactly(behind.len()).await.as_deref(), Some(behind));
+        peer.send(b" and an end").await;
+    })
+    .await;
+    let mesh = Mesh::new();
+    let server = mesh.server("catalogue", app);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    (mesh, server)
+}
+
 /// The request as the application is to see it: with its client's identity as the last line of the head.
 fn identified(request: &[u8]) -> Vec<u8> {
     let end = request.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 2;
@@ -189,16 +204,7 @@ async fn no_upgrade_to_http_2_and_nothing_that_a_client_nominates_passes() {
 async fn an_upgrade_carries_what_came_behind_its_heads_and_a_refused_one_does_not() {
     let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nserver's first";
     let head = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let app = app(move |mut peer| async move {
-        peer.head().await.expect("a head");
-        peer.send(switch).await;
-        assert_eq!(peer.exactly(14).await.as_deref(), Some(&b"client's first"[..]));
-        peer.send(b" and an end").await;
-    })
-    .await;
-    let mesh = Mesh::new();
-    let server = mesh.server("catalogue", app);
-    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let (mesh, _server) = talking(switch, b"client's first").await;
     let mut client = mesh.connect().await;
     client.send(&[&head[..], b"client's first"].concat()).await;
     assert_eq!(client.rest().await, [&switch[..], b" and an end"].concat());
@@ -229,16 +235,7 @@ async fn connect_is_a_request_until_it_is_granted() {
     for connect in [&connect[..], b"CONNECT elsewhere:443 HTTP/1.0\r\n\r\n"] {
         // Content-Length in a 2xx to CONNECT means nothing (RFC 9110 section 9.3.6)
         let granted = b"HTTP/1.1 200 Connected\r\nContent-Length: 5\r\n\r\nmore than five bytes";
-        let app = app(move |mut peer| async move {
-            peer.head().await.expect("head");
-            peer.send(granted).await;
-            assert_eq!(peer.exactly(5).await.as_deref(), Some(&b"early"[..]));
-            peer.send(b" and an end").await;
-        })
-        .await;
-        let mesh = Mesh::new();
-        let server = mesh.server("catalogue", app);
-        mesh.service(Protocol::Detect, vec![server.endpoint()]);
+        let (mesh, _server) = talking(granted, b"early").await;
         let mut client = mesh.connect().await;
         client.send(&[connect, b"early"].concat()).await;
         assert_eq!(client.rest().await, [&granted[..], b" and an end"].concat());
