@@ -63,7 +63,7 @@ pub struct HttpRule {
 pub struct Retry {
     /// 400 to 599.
     pub codes: Vec<u16>,
-    /// Attempts after the first; at least 1.
+    /// Attempts after the first. 0: nothing is asked again but what was not delivered.
     pub attempts: u32,
     /// Least time between attempts; `None`: the proxy's own.
     pub backoff: Option<Duration>,

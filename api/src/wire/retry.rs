@@ -13,9 +13,6 @@ impl TryFrom<grpc::Retry> for Retry {
             Ok(code @ 400..=599) => Ok(code),
             _ => Err(Invalid::new(format!("codes[{index}]"), "not from 400 to 599")),
         };
-        if value.attempts == 0 {
-            return Err(Invalid::new("attempts", "0"));
-        }
         Ok(Retry {
             codes: value.codes.into_iter().enumerate().map(code).collect::<Result<_, _>>()?,
             attempts: value.attempts,

@@ -187,7 +187,7 @@ fn rule() -> impl Strategy<Value = HttpRule> {
 }
 
 fn retry() -> impl Strategy<Value = Retry> {
-    (vec(400..600u16, 0..4), 1u32.., limit()).prop_map(|(codes, attempts, backoff)| Retry { codes, attempts, backoff })
+    (vec(400..600u16, 0..4), 0u32.., limit()).prop_map(|(codes, attempts, backoff)| Retry { codes, attempts, backoff })
 }
 
 fn session() -> impl Strategy<Value = Session> {

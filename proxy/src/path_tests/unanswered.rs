@@ -107,15 +107,18 @@ async fn it_is_asked_once_more_and_not_of_the_same_one() {
 
 #[tokio::test(flavor = "local")]
 async fn a_route_that_speaks_of_repetition_has_the_word() {
-    let mesh = Mesh::new();
-    let (servers, taken) = all_dying(&mesh, 2, "").await;
-    let retry = Some(Retry { codes: vec![], attempts: 1, backoff: None });
-    let routes = [route(vec![HttpRule { retry, ..rule(vec![]) }])];
-    mesh.routed(Protocol::Detect, &routes, servers.iter().map(Server::endpoint).collect());
-    let response = mesh.connect().await.ask(GET).await;
-    assert!(response.starts_with("HTTP/1.1 502 ") && response.contains("upstream_unanswered"), "{response}");
-    assert_eq!((sum(&taken), counter_of(&mesh, UNANSWERED)), (2, 0));
-    assert_eq!(counter_of(&mesh, "minimesh_retries_total{reason=\"disconnected\"}"), 1);
+    for attempts in [1, 0] {
+        let mesh = Mesh::new();
+        let (servers, taken) = all_dying(&mesh, 2, "").await;
+        let retry = Some(Retry { codes: vec![], attempts, backoff: None });
+        let routes = [route(vec![HttpRule { retry, ..rule(vec![]) }])];
+        mesh.routed(Protocol::Detect, &routes, servers.iter().map(Server::endpoint).collect());
+        let response = mesh.connect().await.ask(GET).await;
+        assert!(response.starts_with("HTTP/1.1 502 ") && response.contains("upstream_unanswered"), "{response}");
+        assert_eq!((sum(&taken), counter_of(&mesh, UNANSWERED)), (1 + attempts as usize, 0));
+        let repeated = counter_of(&mesh, "minimesh_retries_total{reason=\"disconnected\"}");
+        assert_eq!(repeated, u64::from(attempts));
+    }
 }
 
 #[tokio::test(flavor = "local")]

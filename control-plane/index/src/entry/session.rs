@@ -8,16 +8,15 @@ use minimesh_api::model::{Retry, Session, SessionKind};
 use crate::duration;
 use crate::resource::{CookieConfig, HttpRouteRetry, SessionPersistence};
 
-/// `None`: nothing is repeated. `Err`: the field and why it makes the route invalid.
+/// `Err`: the field and why it makes the route invalid.
 pub(super) fn retry(field: &str, source: Option<&HttpRouteRetry>) -> Result<Option<Retry>, String> {
     let Some(source) = source else { return Ok(None) };
     if let Some(index) = source.codes.iter().position(|code| !(400..=599).contains(code)) {
         return Err(format!("{field}.retry.codes[{index}]: is not from 400 to 599"));
     }
     let backoff = limit(&format!("{field}.retry.backoff"), source.backoff.as_deref())?;
-    let retry = |attempts| Retry { codes: source.codes.clone(), attempts, backoff };
-    // "an explicit zero value MUST disable retries" (Gateway API 1.7)
-    Ok(Some(source.attempts.unwrap_or(1)).filter(|attempts| *attempts > 0).map(retry))
+    // "an explicit zero value MUST disable retries" (Gateway API 1.7): said to the proxy, which else repeats by itself (ADR 10)
+    Ok(Some(Retry { codes: source.codes.clone(), attempts: source.attempts.unwrap_or(1), backoff }))
 }
 
 /// `unnamed`: the name of a cookie that is given none. `Err`: the field and why it makes the route invalid.

