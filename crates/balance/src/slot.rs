@@ -17,12 +17,15 @@ pub struct Slot {
 /// How a request ended, as far as its endpoint is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The client went away, or another attempt won: says nothing about the endpoint.
+    /// It was no fault of the endpoint's, and says nothing about it.
     Aborted,
     /// No answer, or one that says that the endpoint failed.
     Failure,
     /// An answer.
     Success,
+    /// The client would not wait any longer: an answer takes at least so long. Without this an endpoint that hangs would look
+    /// better with each second, as its estimate falls and nothing adds to it.
+    Unanswered,
 }
 
 /// Time constant of the estimate: Finagle's and Linkerd's default, 10 s.
@@ -53,6 +56,8 @@ impl Slot {
             Outcome::Aborted => {}
             Outcome::Failure => self.observe(latency.max(self.estimate(now) * FAILURE_FACTOR).min(nanos(WORST)), now),
             Outcome::Success => self.observe(latency.min(nanos(WORST)), now),
+            Outcome::Unanswered if latency > self.estimate(now) => self.observe(latency.min(nanos(WORST)), now),
+            Outcome::Unanswered => {}
         }
     }
 

@@ -130,6 +130,21 @@ fn aborted_requests_teach_nothing() {
 }
 
 #[test]
+fn an_endpoint_whose_clients_give_up_is_as_slow_as_they_are_patient() {
+    let mut world = World::new(&[5, 5]);
+    world.answer(0, 5, Outcome::Success);
+    let give_up = |world: &World, after| {
+        world.slots[0].start();
+        world.slots[0].finish(world.now - Duration::from_millis(after), world.now, Outcome::Unanswered);
+        world.slots[0].latency(world.now)
+    };
+    assert_eq!(give_up(&world, 5_000), Duration::from_secs(5));
+    // who gives up sooner than answers come says nothing
+    assert_eq!(give_up(&world, 1), Duration::from_secs(5));
+    assert_eq!(give_up(&world, 3_600_000), Duration::from_secs(60));
+}
+
+#[test]
 fn a_new_endpoint_is_tried_and_not_flooded() {
     let mut world = World::new(&[30, 30]);
     world.run(200);
@@ -164,7 +179,7 @@ proptest! {
 
     #[test]
     fn estimates_stay_between_zero_and_the_worst_observed(
-        steps in prop::collection::vec((0u64..100_000, 0u64..20_000, 0u8..3), 1..200),
+        steps in prop::collection::vec((0u64..100_000, 0u64..20_000, 0u8..4), 1..200),
     ) {
         let (slot, mut now) = (Slot::new(DEFAULT), Instant::now());
         let mut open: Vec<Instant> = Vec::new();
@@ -174,7 +189,7 @@ proptest! {
             open.push(now);
             // clocks of callers may be read in any order: `now` may lie before the last observation
             let end = if kind == 2 { now } else { now + Duration::from_millis(took) };
-            let outcome = [Outcome::Success, Outcome::Failure, Outcome::Aborted][usize::from(kind)];
+            let outcome = [Outcome::Success, Outcome::Failure, Outcome::Aborted, Outcome::Unanswered][usize::from(kind)];
             if wait % 3 != 0 {
                 slot.finish(open.pop().unwrap(), end, outcome);
             }

@@ -21,6 +21,10 @@ use crate::worker::Worker;
 /// As outbound: a client that speaks first does so at once.
 const SILENCE: Duration = Duration::from_millis(1);
 
+/// What the application says first is kept back so long, from a peer whose ClientHello may be on its way: one that has to wait
+/// for a processor is later than an application that is dialled and speaks at once.
+const HOLD: Duration = Duration::from_millis(100);
+
 /// As outbound: half a word, and then nothing.
 const UNDECIDED: Duration = Duration::from_secs(1);
 
@@ -52,7 +56,8 @@ enum App<'a> {
     Never(Pin<Box<Sleep>>),
     Waiting(Pin<Box<Sleep>>),
     Dialling(Pin<Box<dyn Future<Output = Result<Conn, Error>> + 'a>>),
-    Open(Conn),
+    /// And once it has spoken, or ended, the time that this is kept back.
+    Open(Conn, Option<Pin<Box<Sleep>>>),
 }
 
 /// Waits for the first bytes; `early`: the application may be dialled meanwhile.
@@ -68,7 +73,7 @@ pub(super) async fn first(worker: &Rc<Worker>, port: &Rc<Port>, conn: &mut Conn,
     })
     .await;
     match app {
-        App::Open(conn) => (first, Some(conn)),
+        App::Open(conn, _) => (first, Some(conn)),
         _ => (first, None),
     }
 }
@@ -105,13 +110,15 @@ fn poll_first<'a>(
                 Poll::Pending => return Poll::Pending,
             },
             App::Dialling(dialling) => match dialling.as_mut().poll(cx) {
-                Poll::Ready(Ok(dialled)) => *app = App::Open(dialled),
+                Poll::Ready(Ok(dialled)) => *app = App::Open(dialled, None),
                 Poll::Ready(Err(error)) => return Poll::Ready(First::Failed(error)),
                 Poll::Pending => return Poll::Pending,
             },
-            App::Open(Conn { stream, buffer }) => {
-                return stream.poll_fill(cx, buffer, USUAL).map(|_| First::Server);
-            }
+            App::Open(_, Some(hold)) => return hold.as_mut().poll(cx).map(|()| First::Server),
+            App::Open(Conn { stream, buffer }, hold) => match stream.poll_fill(cx, buffer, USUAL) {
+                Poll::Ready(_) => *hold = Some(Box::pin(sleep(HOLD))),
+                Poll::Pending => return Poll::Pending,
+            },
         }
     }
 }

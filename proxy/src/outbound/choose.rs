@@ -238,6 +238,15 @@ impl<'a> Load<'a> {
         endpoint.slot.start();
         Load { endpoint, began: Instant::now(), outcome: Outcome::Aborted }
     }
+
+    /// There was no whole answer; `answered`: but the head of one.
+    pub(super) fn failed(&mut self, error: &Error, answered: bool) {
+        self.outcome = match error.side {
+            Side::Upstream => Outcome::Failure,
+            Side::Downstream if !answered => Outcome::Unanswered,
+            Side::Downstream | Side::Internal | Side::Policy => Outcome::Aborted,
+        };
+    }
 }
 
 impl Drop for Load<'_> {

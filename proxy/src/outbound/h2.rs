@@ -259,9 +259,7 @@ impl Client {
                 Ok(!forwarded.discarded)
             }
             Err(failed) => {
-                if failed.error.side == Side::Upstream {
-                    load.outcome = Outcome::Failure;
-                }
+                load.failed(&failed.error, failed.answered.is_some());
                 if let Some(status) = failed.answered {
                     passage.cells.response(status, failed.class_of(status), began.elapsed(), Duration::ZERO);
                 }

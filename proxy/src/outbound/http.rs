@@ -276,9 +276,7 @@ impl Client<'_> {
                 Ok((!forwarded.discarded).then_some(after))
             }
             Err(failed) => {
-                if failed.error.side == Side::Upstream {
-                    load.outcome = Outcome::Failure;
-                }
+                load.failed(&failed.error, failed.answered.is_some());
                 upstream.ended_by(CloseReason::Other);
                 if failed.error.kind == Kind::ClientClosed {
                     // as on a direct connection: the server learns that nobody listens any more

@@ -29,6 +29,8 @@ async fn slow_way(server: SocketAddr, dialled: Rc<Cell<usize>>) -> SocketAddr {
             while dialled.get() == 0 {
                 tokio::task::yield_now().await;
             }
+            // and before what it may say has come to the proxy: nothing of that gets to who is late
+            let _ = tokio::time::timeout(Duration::from_millis(10), onward.readable()).await;
             // an end without TLS' goodbye is an error of the one that is gone
             let _ = tokio::io::copy_bidirectional(&mut peer.tcp, &mut onward).await;
         }
@@ -47,4 +49,24 @@ async fn the_connection_that_was_opened_meanwhile_serves_the_request() {
     let response = mesh.connect().await.get().await;
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     assert_eq!(accepted.get(), 1, "no connection keeps the application waiting");
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_application_that_speaks_at_once_does_not_speak_into_the_handshake() {
+    let mesh = Mesh::new();
+    let (accepted, count) = counter();
+    let app = app(move |mut peer| {
+        accepted.set(accepted.get() + 1);
+        async move {
+            peer.send(b"220 hello\r\n").await;
+            peer.rest().await;
+        }
+    })
+    .await;
+    let server = mesh.server("catalogue-db", app);
+    let way = slow_way(server.proxy.address, Rc::clone(&count)).await;
+    let identity = server.proxy.identity.as_str().into();
+    mesh.service(Protocol::Opaque, vec![endpoint(way, Transport::MutualTls { identity })]);
+    assert_eq!(mesh.connect().await.exactly(11).await.as_deref(), Some(&b"220 hello\r\n"[..]));
+    assert_eq!(count.get(), 1, "the connection that was opened meanwhile is the one");
 }
