@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use minimesh_tests::apps::{Exchange, Request};
+use minimesh_tests::apps::{Exchange, ExchangeResult, Request};
+use minimesh_tests::wait;
+use minimesh_tests::world::manifests::Service;
 use minimesh_tests::world::{Pod, World};
 
 /// Pods are numbered upwards, so that the later ones are outside of it.
@@ -54,6 +56,31 @@ fn the_six_policies_for_every_client_and_protocol() {
     }
 }
 
+#[test]
+fn the_clusters_default_holds_unless_a_pod_says_otherwise_and_a_declared_port_takes_nothing_but_http() {
+    let world = World::start("policy-default");
+    let control_plane = world.control_plane(&["--default-inbound-policy", "all-authenticated"]);
+    let (client, stranger) = (world.pod("client").start(&control_plane), world.pod("stranger").unmeshed().start());
+    let strict = world.pod("strict").start(&control_plane);
+    let open = world.pod("open").annotation("config.linkerd.io/default-inbound-policy", "all-unauthenticated");
+    let open = open.start(&control_plane);
+    let _servers = [&strict, &open].map(|pod| pod.http_server(HTTP));
+    assert!(asks(&client, &strict, HTTP, 0) && asks(&client, &open, HTTP, 0));
+    assert!(!asks(&stranger, &strict, HTTP, 0) && asks(&stranger, &open, HTTP, 0));
+
+    // declared by a Service that is not dialled
+    let address = Ipv4Addr::new(10, 43, 0, 10);
+    let service = Service { name: "open", address, port: 80, target_port: HTTP, protocol: Some("http") };
+    world.serve(&service, &[&open]);
+    let refused = || open.metric("minimesh_inbound_refused_total", &[("reason", "raw_on_http")]);
+    wait::eventually("the declaration is in force", || {
+        bytes(&client, &open, HTTP);
+        (refused() >= 1.0).then_some(())
+    });
+    assert_eq!([&client, &stranger].map(|client| echoes(client, &open, HTTP)), [false; 2]);
+    assert!(asks(&client, &open, HTTP, 0) && asks(&stranger, &open, HTTP, 0));
+}
+
 /// Every policy on a port for HTTP and on one for bytes.
 fn annotation() -> String {
     let entry =
@@ -81,9 +108,13 @@ fn asks(client: &Pod<'_>, server: &Pod<'_>, port: u16, id: usize) -> bool {
 
 /// Whether bytes are let in; if not, an RST must say so.
 fn echoes(client: &Pod<'_>, server: &Pod<'_>, port: u16) -> bool {
-    let address = server.port(port);
-    let result =
-        client.exchange(&Exchange { address, wait_for_greeting: false, idle_millis: 0, send: 100, lines_first: 0 });
+    let result = bytes(client, server, port);
     assert_eq!(result.error.is_some(), result.received == 0, "{result:?}");
     result.received == 100
+}
+
+/// Sends a few, and reads to the end.
+fn bytes(client: &Pod<'_>, server: &Pod<'_>, port: u16) -> ExchangeResult {
+    let address = server.port(port);
+    client.exchange(&Exchange { address, wait_for_greeting: false, idle_millis: 0, send: 100, lines_first: 0 })
 }

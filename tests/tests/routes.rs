@@ -230,15 +230,7 @@ const fn service(name: &str, last: u8) -> Service<'_> {
 }
 
 fn route(rules: &str) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: front, namespace: test}}
-spec:
-  parentRefs: [{{group: '', kind: Service, name: front, port: 80}}]
-  rules:
-{rules}"
-    )
+    FRONT.http_route(rules)
 }
 
 fn to(path: &str, backend: &str) -> String {

@@ -75,17 +75,11 @@ fn renewed(pod: &Pod<'_>) -> f64 {
 
 /// Sends another path elsewhere than the streams', each time another one.
 fn route(round: u32) -> String {
-    format!(
-        "apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: echo, namespace: test}}
-spec:
-  parentRefs: [{{group: '', kind: Service, name: echo, port: 80}}]
-  rules:
-  - matches: [{{path: {{type: PathPrefix, value: /other-{round}}}}}]
+    HTTP.http_route(&format!(
+        "  - matches: [{{path: {{type: PathPrefix, value: /other-{round}}}}}]
     filters: [{{type: ResponseHeaderModifier, responseHeaderModifier: {{set: [{{name: x-round, value: '{round}'}}]}}}}]
     backendRefs: [{{name: echo, port: 80}}]
   - backendRefs: [{{name: echo, port: 80}}]
 "
-    )
+    ))
 }

@@ -19,7 +19,7 @@ pub struct Request {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// Beside `Host`, `Content-Length` and `Connection: close`.
+    /// Beside `Content-Length`, `Connection: close`, and the address as `Host` where it is not here.
     pub headers: Vec<(String, String)>,
     /// Body.
     pub body: String,
@@ -67,7 +67,10 @@ impl Request {
     pub fn send(&self) -> std::io::Result<Response> {
         let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut text = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.target, self.address);
+        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            text.push_str(&format!("Host: {}\r\n", self.address));
+        }
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }

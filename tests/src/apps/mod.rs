@@ -2,8 +2,10 @@
 //! JSON or in single words, what a test wants to know.
 
 mod capture;
+mod collector;
 mod dial;
 mod flags;
+mod grpc_call;
 mod hoard;
 mod http_load;
 mod http_request;
@@ -19,6 +21,8 @@ use crate::Failure;
 use flags::Flags;
 
 pub(crate) use capture::packets;
+pub use collector::Span;
+pub use grpc_call::{Call, CallResult};
 pub use hoard::{Hoard, Shape};
 pub use http_load::{LoadPlan, LoadProtocol, LoadResult};
 pub use http_request::{Request, Response};
@@ -28,9 +32,11 @@ pub use tcp_client::{Exchange, ExchangeResult};
 
 type App = fn(&Flags) -> Result<(), Failure>;
 
-const APPS: [(&str, App); 10] = [
+const APPS: [(&str, App); 12] = [
     ("capture", capture::run),
+    ("collector", collector::run),
     ("dial", dial::run),
+    ("grpc-call", grpc_call::run),
     ("hoard", hoard::run),
     ("http-load", http_load::run),
     ("http-request", http_request::run),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{NAMESPACE, Pod, Process, TRUST_DOMAIN, World, minimesh};
+use super::{Pod, Process, TRUST_DOMAIN, World, minimesh};
 use crate::apps::Request;
 use crate::protocol::Families;
 use crate::wait;
@@ -79,7 +79,7 @@ fn families() -> Families {
     if std::path::Path::new("/proc/net/if_inet6").exists() { Families::Dual } else { Families::V4 }
 }
 
-/// `spiffe://…` of an account of the stories' namespace.
-pub(super) fn identity(account: &str) -> String {
-    format!("spiffe://{TRUST_DOMAIN}/ns/{NAMESPACE}/sa/{account}")
+/// `spiffe://…` of an account.
+pub(super) fn identity(namespace: &str, account: &str) -> String {
+    format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{account}")
 }

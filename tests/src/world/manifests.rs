@@ -24,6 +24,8 @@ pub struct Service<'a> {
 /// A pod.
 #[derive(Clone, Debug)]
 pub struct PodObject<'a> {
+    /// Kubernetes' namespace.
+    pub namespace: &'a str,
     /// Name.
     pub name: &'a str,
     /// Service account.
@@ -60,6 +62,20 @@ impl Service<'_> {
         })
     }
 
+    /// An HTTPRoute at it, of the same name; `rules` is YAML, indented by two.
+    pub fn http_route(&self, rules: &str) -> String {
+        let Service { name, port, .. } = self;
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
+spec:
+  parentRefs: [{{group: '', kind: Service, name: {name}, port: {port}}}]
+  rules:
+{rules}"
+        )
+    }
+
     /// Its endpoints: address, pod's name, whether it is terminating.
     pub fn endpoints(&self, pods: &[(Ipv4Addr, &str, bool)]) -> Value {
         let endpoint = |(address, pod, terminating): &(Ipv4Addr, &str, bool)| {
@@ -86,6 +102,7 @@ impl PodObject<'_> {
     /// The Pod itself.
     pub fn object(&self) -> Value {
         let mut metadata = metadata(self.name);
+        metadata["namespace"] = json!(self.namespace);
         metadata["ownerReferences"] = json!([{
             "apiVersion": "apps/v1", "kind": "StatefulSet", "name": self.workload, "uid": self.workload, "controller": true,
         }]);

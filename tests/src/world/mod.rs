@@ -8,6 +8,7 @@ pub mod manifests;
 mod node;
 mod pod;
 mod process;
+mod programs;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,13 +22,14 @@ use crate::stage::SELF;
 use crate::wait;
 
 pub use control_plane::ControlPlane;
-pub use pod::{HttpServer, Load, LongStream, Pod, PodBuilder, UnmeshedBuilder};
+pub use pod::{Pod, PodBuilder, UnmeshedBuilder};
 pub use process::Process;
+pub use programs::{Collector, HttpServer, Load, LongStream};
 
 use manifests::Service;
 use node::Node;
 
-/// The one namespace (of Kubernetes) of every story.
+/// The namespace (of Kubernetes) of every pod that names no other.
 pub const NAMESPACE: &str = "test";
 /// Trust domain of every story.
 pub const TRUST_DOMAIN: &str = "cluster.local";
@@ -87,9 +89,14 @@ impl World {
         replace(&self.folder.join("manifests").join(name), text);
     }
 
+    /// Takes such a file away.
+    pub fn remove_manifest(&self, name: &str) {
+        std::fs::remove_file(self.folder.join("manifests").join(name)).expect("it was written before");
+    }
+
     /// Runs a program of the mesh on the node itself.
     pub fn run_app(&self, name: &str, arguments: &[&str]) -> Process<'_> {
-        self.spawn(None, name, &[&[SELF, "app", name], arguments].concat())
+        self.spawn(None, name, &[&[SELF, "app", name], arguments].concat(), None)
     }
 
     /// A path in the world's folder.
@@ -106,10 +113,12 @@ impl World {
         self.folder.join("state").join(name)
     }
 
-    fn spawn(&self, pod: Option<&str>, what: &str, argv: &[&str]) -> Process<'_> {
+    /// `stdout`: instead of a log.
+    fn spawn(&self, pod: Option<&str>, what: &str, argv: &[&str], stdout: Option<PathBuf>) -> Process<'_> {
         let number = self.processes.replace(self.processes.get() + 1);
         let stem = format!("logs/{number:03}-{}-{what}", pod.unwrap_or("node"));
-        let (stdout, stderr) = (self.path(&format!("{stem}.out")), self.path(&format!("{stem}.err")));
+        let stdout = stdout.unwrap_or_else(|| self.path(&format!("{stem}.out")));
+        let stderr = self.path(&format!("{stem}.err"));
         let spawn = Spawn {
             pod: pod.map(str::to_owned),
             argv: argv.iter().map(|&argument| argument.to_owned()).collect(),

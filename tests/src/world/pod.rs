@@ -3,14 +3,15 @@
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use minimesh_balance::Rng;
 
 use super::manifests::PodObject;
-use super::{ControlPlane, NAMESPACE, Process, World, control_plane, lines, minimesh, ready};
+use super::{
+    Collector, ControlPlane, HttpServer, Load, LongStream, NAMESPACE, Process, World, control_plane, minimesh, ready,
+};
 use crate::apps::{
-    Carrier, Exchange, ExchangeResult, Hoard, LoadPlan, LoadResult, Request, Response, Rogue, RogueResult, StreamResult,
+    Call, CallResult, Carrier, Exchange, ExchangeResult, Hoard, LoadPlan, Request, Response, Rogue, RogueResult,
 };
 use crate::protocol::{Families, Reply};
 use crate::stage::SELF;
@@ -19,6 +20,7 @@ use crate::{body, protocol, wait};
 /// A pod that is being described.
 pub struct PodBuilder<'w> {
     world: &'w World,
+    namespace: String,
     name: String,
     account: String,
     workload: String,
@@ -26,11 +28,13 @@ pub struct PodBuilder<'w> {
     families: Families,
     proxy: Vec<String>,
     descriptors: Option<u32>,
+    proxy_stdout: Option<PathBuf>,
 }
 
 /// A pod that runs.
 pub struct Pod<'w> {
     world: &'w World,
+    namespace: String,
     name: String,
     account: Cell<String>,
     workload: String,
@@ -39,13 +43,6 @@ pub struct Pod<'w> {
     annotations: Vec<(String, String)>,
     meshed: bool,
     proxy: Option<Process<'w>>,
-}
-
-/// An HTTP server in a pod, with its log of ids.
-pub struct HttpServer<'w> {
-    /// The server.
-    pub process: Process<'w>,
-    log: PathBuf,
 }
 
 /// SO_MARK of the proxies' own traffic: all processes of a user namespace have one UID.
@@ -58,6 +55,7 @@ impl<'w> PodBuilder<'w> {
         let (account, workload) = (name.clone(), name.clone());
         PodBuilder {
             world,
+            namespace: NAMESPACE.to_owned(),
             name,
             account,
             workload,
@@ -65,12 +63,19 @@ impl<'w> PodBuilder<'w> {
             families: Families::V4,
             proxy: Vec::new(),
             descriptors: None,
+            proxy_stdout: None,
         }
     }
 
     /// Of this workload, under its service account; both are named like the pod otherwise.
     pub fn workload(mut self, name: &str) -> PodBuilder<'w> {
         (self.workload, self.account) = (name.to_owned(), name.to_owned());
+        self
+    }
+
+    /// In another namespace. Its name must be no other pod's there either.
+    pub fn namespace(mut self, name: &str) -> PodBuilder<'w> {
+        self.namespace = name.to_owned();
         self
     }
 
@@ -98,6 +103,18 @@ impl<'w> PodBuilder<'w> {
         self
     }
 
+    /// With one more argument for its sidecar that has no value.
+    pub fn proxy_flag(mut self, name: &str) -> PodBuilder<'w> {
+        self.proxy.push(name.to_owned());
+        self
+    }
+
+    /// With a sidecar whose stdout is this file.
+    pub fn proxy_stdout(mut self, path: PathBuf) -> PodBuilder<'w> {
+        self.proxy_stdout = Some(path);
+        self
+    }
+
     /// A pod without sidecar.
     pub fn unmeshed(self) -> UnmeshedBuilder<'w> {
         UnmeshedBuilder(self)
@@ -110,7 +127,7 @@ impl<'w> PodBuilder<'w> {
         std::fs::write(&file, &token).expect("the world's folder can be written");
         let hash = ("minimesh.io/token-sha256".to_owned(), body::sha256(token.as_bytes()));
         self.annotations.push(hash);
-        let arguments = std::mem::take(&mut self.proxy);
+        let (arguments, stdout) = (std::mem::take(&mut self.proxy), self.proxy_stdout.take());
         let limited = self.descriptors.map(|limit| format!("ulimit -n {limit}; exec \"$@\""));
         let mut pod = self.place(true);
 
@@ -120,9 +137,9 @@ impl<'w> PodBuilder<'w> {
         let (token, control_plane) = (file.display().to_string(), control_plane.arguments_for_proxies(pod.families));
         let mut argv: Vec<&str> = limited.iter().flat_map(|limit| ["sh", "-c", limit, "sh"]).collect();
         argv.extend([&*program, "proxy", "--trust-bundle", &bundle, "--token-file", &token, "--mark", MARK]);
-        argv.extend(["--pod-namespace", NAMESPACE, "--pod-name", &pod.name]);
+        argv.extend(["--pod-namespace", &pod.namespace, "--pod-name", &pod.name]);
         argv.extend(control_plane.iter().chain(&arguments).map(String::as_str));
-        let proxy = pod.spawn("proxy", &argv);
+        let proxy = pod.world.spawn(Some(&pod.name), "proxy", &argv, stdout);
         wait::eventually(&format!("the sidecar of {} is ready", pod.name), || {
             proxy.expect_running();
             (pod.admin("/ready").status == 200).then_some(())
@@ -132,14 +149,15 @@ impl<'w> PodBuilder<'w> {
     }
 
     fn place(self, meshed: bool) -> Pod<'w> {
-        let PodBuilder { world, name, account, workload, annotations, families, .. } = self;
+        let PodBuilder { world, namespace, name, account, workload, annotations, families, .. } = self;
         let address = world.next_address();
         match world.node.call(&protocol::Request::AddPod { name: name.clone(), address, families }) {
             Reply::Done => {}
             other => panic!("no pod {name}: {other:?}"),
         }
         let account = Cell::new(account);
-        let pod = Pod { world, name, account, workload, address, families, annotations, meshed, proxy: None };
+        let pod =
+            Pod { world, namespace, name, account, workload, address, families, annotations, meshed, proxy: None };
         pod.publish(false);
         pod
     }
@@ -179,7 +197,7 @@ impl<'w> Pod<'w> {
 
     /// `spiffe://…` of its service account.
     pub fn identity(&self) -> String {
-        control_plane::identity(&self.account_name())
+        control_plane::identity(&self.namespace, &self.account_name())
     }
 
     /// Its sidecar.
@@ -229,7 +247,7 @@ impl<'w> Pod<'w> {
 
     /// Starts a program in it.
     pub fn spawn(&self, what: &str, argv: &[&str]) -> Process<'w> {
-        self.world.spawn(Some(&self.name), what, argv)
+        self.world.spawn(Some(&self.name), what, argv, None)
     }
 
     /// Starts one of the stories' applications in it.
@@ -259,9 +277,21 @@ impl<'w> Pod<'w> {
         process
     }
 
+    /// Starts a trace collector.
+    pub fn collector(&self, behaviour: &str, port: u16) -> Collector<'w> {
+        let process = self.app("collector", &["--behaviour", behaviour, "--port", &port.to_string()]);
+        ready(&process);
+        Collector { process }
+    }
+
     /// Sends one request from it.
     pub fn request(&self, request: &Request) -> Response {
         self.said(&self.app("http-request", &["--request", &json(request)]))
+    }
+
+    /// Makes one gRPC call from it.
+    pub fn call(&self, call: &Call) -> CallResult {
+        self.said(&self.app("grpc-call", &["--call", &json(call)]))
     }
 
     /// Has one conversation in bytes from it.
@@ -341,6 +371,7 @@ impl<'w> Pod<'w> {
 
     fn object(&self, deleted: bool) -> serde_json::Value {
         let pod = PodObject {
+            namespace: &self.namespace,
             name: &self.name,
             account: &self.account_name(),
             workload: &self.workload,
@@ -362,64 +393,6 @@ impl<'w> Pod<'w> {
         let account = self.account.take();
         self.account.set(account.clone());
         account
-    }
-}
-
-impl HttpServer<'_> {
-    /// `id SHA-256` of every request that it has received whole.
-    pub fn received(&self) -> Vec<String> {
-        lines(&self.log)
-    }
-
-    /// Waits until it has received so many requests.
-    pub fn wait_for_requests(&self, count: usize) {
-        wait::eventually("somebody asks", || (self.received().len() >= count).then_some(()));
-    }
-
-    /// Waits until nobody has asked it for so long.
-    pub fn wait_for_silence(&self, silence: Duration) {
-        let (mut seen, mut since) = (self.received().len(), Instant::now());
-        wait::eventually("nobody asks a pod that is gone", || {
-            let now = self.received().len();
-            if now != seen {
-                (seen, since) = (now, Instant::now());
-            }
-            (since.elapsed() > silence).then_some(())
-        });
-    }
-}
-
-/// Many requests under way.
-pub struct Load<'w> {
-    process: Process<'w>,
-    log: PathBuf,
-}
-
-impl Load<'_> {
-    /// Whether it still sends.
-    pub fn is_running(&self) -> bool {
-        self.process.status() == protocol::Status::Running
-    }
-
-    /// Waits for the last answer. Says what became of the requests, and `id SHA-256` of each that succeeded.
-    pub fn finish(self, patience: Duration) -> (LoadResult, Vec<String>) {
-        let output = self.process.succeed_within(patience);
-        (serde_json::from_str(&output).expect("it says what became of it"), lines(&self.log))
-    }
-}
-
-/// A conversation under way.
-pub struct LongStream<'w> {
-    process: Process<'w>,
-}
-
-impl LongStream<'_> {
-    /// Has the client end it, and says how it went.
-    pub fn finish(self) -> StreamResult {
-        self.process.terminate();
-        let output = self.process.output();
-        let said = output.lines().last().and_then(|line| serde_json::from_str(line).ok());
-        said.unwrap_or_else(|| panic!("it says how it went: {output}{}", self.process.log()))
     }
 }
 

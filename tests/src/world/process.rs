@@ -35,9 +35,12 @@ impl<'w> Process<'w> {
         }
     }
 
-    /// What it has printed so far.
+    /// What it has printed so far, if that goes to a log.
     pub fn output(&self) -> String {
-        std::fs::read_to_string(&self.stdout).unwrap_or_default()
+        match self.stdout.is_file() {
+            true => std::fs::read_to_string(&self.stdout).unwrap_or_default(),
+            false => String::new(),
+        }
     }
 
     /// The same, in which not every byte need be text: those that are none are shown as `\\xE9`.

@@ -1,18 +1,18 @@
 //! The load over HTTP/1: one request after another.
 
 use std::io::{BufReader, BufWriter, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use minimesh_balance::Rng;
 
-use super::{LoadProtocol, PATIENCE, Plan, Work};
+use super::{LoadPlan, LoadProtocol, PATIENCE, Plan, Work};
 use crate::body::{Body, Digest};
 use crate::http::{self, Framing, Head};
 
-struct Connection {
+struct Connection<'w> {
+    work: &'w Work,
     reader: BufReader<TcpStream>,
     writer: BufWriter<TcpStream>,
-    target: SocketAddr,
     old: bool,
     usable: bool,
 }
@@ -21,7 +21,7 @@ struct Connection {
 pub(super) fn connection(work: &Work, first: u64, protocol: LoadProtocol, rng: &mut Rng) {
     let mut next = Some(first);
     let old = protocol == LoadProtocol::Http10;
-    let mut connection = Connection::open(work.plan.target, old).map_err(|error| format!("connect: {error}"));
+    let mut connection = Connection::open(work, old).map_err(|error| format!("connect: {error}"));
     while let Some(id) = next {
         let plan = work.draw(id, protocol, rng);
         while let Some(early) = work.early(id) {
@@ -37,14 +37,15 @@ pub(super) fn connection(work: &Work, first: u64, protocol: LoadProtocol, rng: &
     }
 }
 
-impl Connection {
-    fn open(target: SocketAddr, old: bool) -> std::io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&target, PATIENCE)?;
+impl Connection<'_> {
+    fn open(work: &Work, old: bool) -> std::io::Result<Connection<'_>> {
+        let stream = TcpStream::connect_timeout(&work.plan.target, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let reader = BufReader::with_capacity(64 * 1024, stream.try_clone()?);
-        Ok(Connection { reader, writer: BufWriter::with_capacity(64 * 1024, stream), target, old, usable: true })
+        let writer = BufWriter::with_capacity(64 * 1024, stream);
+        Ok(Connection { work, reader, writer, old, usable: true })
     }
 
     /// Sends a request and checks its answer; says the SHA-256 of what was sent.
@@ -85,10 +86,12 @@ impl Connection {
     fn send(&mut self, plan: &Plan, body: Body, rng: &mut Rng) -> std::io::Result<()> {
         let old = self.old;
         let framing = if plan.chunked && !old { Framing::Chunked } else { Framing::Length(plan.sends) };
-        let writer = &mut self.writer;
+        let (writer, LoadPlan { target, headers, .. }) = (&mut self.writer, &self.work.plan);
         let version = if old { "HTTP/1.0" } else { "HTTP/1.1" };
-        write!(writer, "{} /load/{} {version}\r\n", plan.method, plan.id)?;
-        write!(writer, "Host: {}\r\nX-Id: {}\r\n", self.target, plan.id)?;
+        write!(writer, "{} /load/{} {version}\r\nHost: {target}\r\nX-Id: {}\r\n", plan.method, plan.id, plan.id)?;
+        for (name, value) in headers {
+            write!(writer, "{name}: {value}\r\n")?;
+        }
         write!(writer, "X-Answer-Bytes: {}\r\n", plan.receives)?;
         writer.write_all(if plan.answer_chunked { b"X-Answer-Framing: chunked\r\n" } else { b"" })?;
         match framing {

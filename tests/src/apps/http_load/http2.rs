@@ -148,7 +148,8 @@ async fn stream(requests: &mut SendRequest<Bytes>, plan: &Plan, work: &Work) -> 
 
 fn head(plan: &Plan, work: &Work) -> http::request::Builder {
     let uri = format!("http://{}/load/{}", work.plan.target, plan.id);
-    Request::builder().method(plan.method).uri(uri).header("x-id", plan.id)
+    let head = Request::builder().method(plan.method).uri(uri).header("x-id", plan.id);
+    work.plan.headers.iter().fold(head, |head, (name, value)| head.header(name, value))
 }
 
 /// A 200, and not a gRPC error that came instead of messages.

@@ -38,6 +38,8 @@ pub struct LoadPlan {
     pub per_second: Option<u64>,
     /// About so many requests until the client closes a connection; none: it never does.
     pub requests_per_connection: Option<usize>,
+    /// More headers, the same for every request.
+    pub headers: Vec<(String, String)>,
 }
 
 /// What a connection of the load speaks.
@@ -113,6 +115,7 @@ impl LoadPlan {
             requests_per_connection: Some(200),
             puts: false,
             per_second: None,
+            headers: Vec::new(),
         }
     }
 }

@@ -83,6 +83,10 @@ impl Server {
                 write!(writer, "{name}: {value}\r\n")?;
             }
         }
+        let asked = |name: &String| request.get("x-tell").is_some_and(|names| super::names(names, name));
+        for (name, value) in request.headers.iter().filter(|(name, _)| asked(name)) {
+            write!(writer, "X-Told-{name}: {value}\r\n")?;
+        }
         match framing {
             Framing::Chunked => writer.write_all(b"Transfer-Encoding: chunked\r\n")?,
             Framing::Length(length) => write!(writer, "Content-Length: {length}\r\n")?,

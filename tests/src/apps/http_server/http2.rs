@@ -139,6 +139,9 @@ fn head(server: &Server, request: &Parts, status: StatusCode) -> Result<Response
     }
     let seen = request.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-seen-"));
     head = seen.fold(head, |head, (name, value)| head.header(name, value));
+    let asked = |name: &str| text(request, "x-tell").is_some_and(|names| super::names(names, name));
+    let told = request.headers.iter().filter(|(name, _)| asked(name.as_str()));
+    head = told.fold(head, |head, (name, value)| head.header(format!("x-told-{name}"), value));
     Ok(head.header("x-received-target", request.uri.path()).body(())?)
 }
 

@@ -7,6 +7,7 @@
 //! x-answer-framing: …    `chunked` or `length`; over HTTP/2 `chunked` brings trailers
 //! x-answer-status: N     instead of 200
 //! x-answer: never        waits until the client goes away
+//! x-tell: NAME,NAME      answers with `x-told-NAME` for each header of these names, as received
 //! x-answer: echo         gives back every byte as it comes; over HTTP/1.1 after 101 where an upgrade is asked for
 //! ```
 //!
@@ -140,4 +141,9 @@ impl Server {
 
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Whether a header is one of those that a request asks to be told.
+fn names(list: &str, name: &str) -> bool {
+    list.split(',').any(|one| one.trim().eq_ignore_ascii_case(name))
 }
