@@ -10,6 +10,9 @@ use minimesh_tests::world::manifests::Service;
 use minimesh_tests::world::{HttpServer, Load, Pod, World};
 use nix::sys::signal::Signal;
 
+/// How it begins, how it ends, and the last number of an address that is told of meanwhile.
+type Fault<'a> = (&'a dyn Fn(), &'a dyn Fn(), u8);
+
 const SERVICE: Service<'_> =
     Service { name: "echo", address: Ipv4Addr::new(10, 43, 0, 10), port: 80, target_port: 8080, protocol: None };
 const PER_SECOND: u64 = 200;
@@ -33,7 +36,7 @@ fn known_targets_are_served_while_the_control_plane_hangs_or_is_cut_off() {
     let hang = || control_plane.process().signal(Signal::SIGSTOP);
     let go_on = || control_plane.process().signal(Signal::SIGCONT);
     let (cut_off, reconnect) = (|| control_plane.pod().cut_off(), || control_plane.pod().reconnect());
-    let faults: [(&dyn Fn(), &dyn Fn(), u8); 2] = [(&hang, &go_on, 21), (&cut_off, &reconnect, 22)];
+    let faults: [Fault<'_>; 2] = [(&hang, &go_on, 21), (&cut_off, &reconnect, 22)];
     for (begin, end, last) in faults {
         let name = format!("new-{last}");
         let new = Service { name: &name, address: Ipv4Addr::new(10, 43, 0, last), ..SERVICE };

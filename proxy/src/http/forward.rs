@@ -17,6 +17,9 @@ use super::h1::{
 use crate::error::{Error, Kind, Retry, Side};
 use crate::metrics::Classification;
 
+/// Looks at the bytes that begin with a request's head.
+pub(crate) type Judge<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// What happens to the heads on their way.
 pub(crate) struct Passage<'a> {
     /// A route's edits.
@@ -39,9 +42,8 @@ pub(crate) struct Passage<'a> {
     pub(crate) waited: Duration,
     /// Whether an answer is thrown away, because the route wants another attempt.
     pub(crate) retries: Option<&'a Retries<'a>>,
-    /// Asked where the server ended without an answer, with the bytes that begin with the request's head: whether it goes
-    /// elsewhere. Where nobody is asked, it does not.
-    pub(crate) again: Option<&'a dyn Fn(&[u8]) -> bool>,
+    /// Asked where the server ended without an answer: whether the request goes elsewhere. Where nobody is asked, it does not.
+    pub(crate) again: Option<Judge<'a>>,
     /// The request stays in the client's buffer as far as it can, for a copy.
     pub(crate) keep: bool,
 }
