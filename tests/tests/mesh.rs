@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use minimesh_tests::apps::{Call, LoadPlan, LoadProtocol, Request, Response};
+use minimesh_tests::protocol::Status;
 use minimesh_tests::wait;
 use minimesh_tests::world::{ControlPlane, HttpServer, Pod, World};
 
@@ -298,7 +299,7 @@ impl<'w> Mesh<'w> {
         let [alive, dead] = &self.pods;
         let service = service("half", "test", LEDGER.to_bits().wrapping_add(1).into(), &[("http", 80, 3000, "http")]);
         let slice = slice("half", "test", &[("http", 3000)], &[alive, dead]);
-        let _server = alive.http_server(3000);
+        let server_of_one = alive.http_server(3000);
         self.world.manifest("half.yaml", &(service + &slice));
         let rule = |retry: &str| format!("{{{retry}backendRefs: [{{name: half, port: 80}}]}}");
         let retried = rule("retry: {attempts: 100}, ");
@@ -309,6 +310,12 @@ impl<'w> Mesh<'w> {
             let request = Request::get((ECHO, HTTP).into(), "/").body(method, "");
             assert_eq!(server(&self.client.request(&request)), "echo-v1", "{method}");
         }
+        // nobody is left
+        self.routes(&[route("HTTPRoute", "test", &echo(), &[&rule("")])], || self.get(ECHO, "/").status == 200);
+        assert_eq!(server_of_one.process.terminate(), Status::Exited(0));
+        self.routes(&[route("HTTPRoute", "test", &echo(), &[&rule("name: last, ")])], || {
+            self.get(ECHO, "/").verdict() == (502, Some("connect_refused"))
+        });
     }
 
     fn call(&self, call: Call) -> (Option<u32>, Option<String>) {

@@ -59,7 +59,7 @@ impl Choice<'_> {
     /// (ADR 10): once, and only where the route says nothing of repetition itself.
     pub(super) fn may_ask_again(&self, worker: &Worker, endpoint: &Endpoint, tried: &Tried) -> bool {
         let unsaid = self.rule.is_none_or(|rule| rule.retry.is_none());
-        unsaid && !tried.was_unanswered() && self.is_in_time() && self.backend.has_other(worker, endpoint)
+        unsaid && !tried.was_unanswered() && self.is_in_time() && self.backend.has_other(worker, endpoint, tried)
     }
 
     fn is_in_time(&self) -> bool {
@@ -69,7 +69,7 @@ impl Choice<'_> {
     fn goes_elsewhere(&self, worker: &Worker, endpoint: &Endpoint, lost: &Lost<'_>, tried: &mut Tried) -> bool {
         // After a goodbye the endpoint itself may be well: only the connection is gone.
         let connection = matches!(lost.proof, Some(RetryReason::CloseNotify | RetryReason::GoAway));
-        let elsewhere = connection || self.backend.has_other(worker, endpoint);
+        let elsewhere = connection || self.backend.has_other(worker, endpoint, tried);
         let exclude = (!connection).then_some(endpoint.address);
         if lost.error.retry != Retry::OtherEndpoint || !elsewhere || !tried.again(exclude) {
             return false;

@@ -154,9 +154,10 @@ impl Backend {
         self.current(worker).serving.iter().find(|endpoint| is_it(endpoint)).cloned()
     }
 
-    /// Whether there is another endpoint to ask.
-    pub(crate) fn has_other(&self, worker: &Worker, endpoint: &Endpoint) -> bool {
-        self.current(worker).serving.iter().any(|other| other.address != endpoint.address)
+    /// Whether there is another endpoint to ask: one that [`Backend::pick`] would give.
+    pub(crate) fn has_other(&self, worker: &Worker, endpoint: &Endpoint, tried: &Tried) -> bool {
+        let left = |other: SocketAddr| other != endpoint.address && (tried.lenient || !tried.contains(other));
+        self.current(worker).serving.iter().any(|other| left(other.address))
     }
 
     /// Where requests are counted that found no endpoint.

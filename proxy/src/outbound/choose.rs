@@ -217,10 +217,10 @@ impl Source<'_> {
     }
 
     /// Whether there is another endpoint to ask.
-    pub(super) fn has_other(&self, worker: &Worker, endpoint: &Endpoint) -> bool {
+    pub(super) fn has_other(&self, worker: &Worker, endpoint: &Endpoint, tried: &Tried) -> bool {
         match self {
             Source::One(_) => false,
-            Source::Service(backend) => backend.has_other(worker, endpoint),
+            Source::Service(backend) => backend.has_other(worker, endpoint, tried),
         }
     }
 }

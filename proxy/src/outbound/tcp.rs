@@ -30,7 +30,7 @@ impl Carried {
     /// Whether another endpoint is to be tried: to this one nothing was sent, and nothing came but a reset.
     pub(super) fn is_to_be_replaced(&self, worker: &Worker, plan: &Plan, tried: &mut Tried) -> bool {
         let endpoint = &self.load.endpoint;
-        matches!(plan, Plan::Service(service) if service.own.has_other(worker, endpoint))
+        matches!(plan, Plan::Service(service) if service.own.has_other(worker, endpoint, tried))
             && tried.again(Some(endpoint.address))
     }
 }
@@ -129,7 +129,7 @@ pub(super) async fn connect(
             Ok(upstream) => return Ok(Carried { upstream, load }),
             Err(error) => error,
         };
-        let service = matches!(&**plan, Plan::Service(service) if service.own.has_other(worker, &endpoint));
+        let service = matches!(&**plan, Plan::Service(service) if service.own.has_other(worker, &endpoint, &tried));
         if !service || error.retry != Retry::OtherEndpoint || !tried.again(Some(endpoint.address)) {
             return Err(error);
         }

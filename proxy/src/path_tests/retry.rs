@@ -40,6 +40,19 @@ async fn an_absent_application_is_named() {
     assert!(client.get().await.contains("minimesh-error: no_endpoints"));
 }
 
+#[tokio::test(flavor = "local")]
+async fn where_nobody_can_be_reached_the_last_cause_is_named() {
+    let mesh = Mesh::new();
+    let without_app = mesh.server("catalogue", nobody().await);
+    let gone = endpoint(nobody().await, Transport::MutualTls { identity: id("catalogue").as_str().into() });
+    mesh.service(Protocol::Detect, vec![without_app.endpoint(), gone, unmeshed(nobody().await)]);
+    let mut client = mesh.connect().await;
+    for _ in 0..20 {
+        let response = client.get().await;
+        assert!(response.contains("minimesh-error: connect_refused"), "{response}");
+    }
+}
+
 /// A proxy of the mesh that takes a request and says goodbye without an answer.
 pub(super) async fn goodbye(mesh: &Mesh, polite: bool) -> (Endpoint, Rc<Cell<usize>>) {
     let credentials = mesh.credentials(&mesh.authority, &id("catalogue"), Duration::from_secs(60));
