@@ -11,6 +11,7 @@ use minimesh_benches::application::Carried;
 use minimesh_benches::client::Client;
 use minimesh_benches::pair::{Pair, Setup};
 use minimesh_proxy::observe::{AccessLogFormat, Observe};
+use minimesh_runtime::logging;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -21,6 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let requests: u32 = requests.parse()?;
     on_one_processor(processor.parse()?)?;
+    // As the program has it: without a subscriber the HTTP/2 library's spans take a way that the program's do not.
+    logging::init(&logging::Args { log_level: "error".to_owned(), ..logging::Args::default() })?;
     let setup = setup(path)?;
     let carried = setup.carried;
     let pair = Pair::start(setup)?;
