@@ -32,6 +32,7 @@ fn id(text: &str) {
         let domain_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
         (1..=255).contains(&domain.len())
             && domain.bytes().all(domain_byte)
+            && namespace.len() <= 63
             && label(namespace)
             && account.len() <= 253
             && account.split('.').all(label)
@@ -43,10 +44,10 @@ fn id(text: &str) {
     }
 }
 
-/// RFC 1123.
+/// RFC 1123, but for its length: of a service account's name Kubernetes limits the whole.
 fn label(text: &str) -> bool {
     let byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(byte) && !text.starts_with('-') && !text.ends_with('-')
+    !text.is_empty() && text.bytes().all(byte) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 fn foreign(certificate: &[u8]) {
