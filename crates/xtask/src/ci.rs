@@ -31,5 +31,5 @@ pub(crate) fn run(workspace: &Workspace, tests: Tests, report: &mut Report) {
     }
     docs::run(workspace, docs::Mode::Compare, report);
     icount::run(workspace, icount::Mode::Compare, report);
-    fuzz::run(workspace, &fuzz::Wanted::default(), report);
+    fuzz::run(workspace, &fuzz::Wanted::in_ci(), report);
 }

@@ -2,7 +2,8 @@
 //!
 //! The engine is compiled by the crate libfuzzer-sys; edges and compares of our own crates are counted by passes that every
 //! rustc has (`fuzz/instrument`). Dependencies are those that the unit tests compiled. New inputs stay in `target/fuzz`, beside
-//! the committed corpus, which nothing here writes to.
+//! the committed corpus, which nothing here writes to. `cargo xtask ci` starts from one seed, so that what it finds has to do
+//! with the change it judges; a person's run starts from another each time, and is where the search goes on.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,15 +21,22 @@ pub(crate) struct Wanted {
     seconds: u32,
     /// `None`: all.
     target: Option<String>,
+    /// `None`: another in each run.
+    seed: Option<u32>,
 }
 
 impl Default for Wanted {
     fn default() -> Wanted {
-        Wanted { seconds: 20, target: None }
+        Wanted { seconds: 20, target: None, seed: None }
     }
 }
 
 impl Wanted {
+    /// All targets for a short time, from the same seed each time.
+    pub(crate) fn in_ci() -> Wanted {
+        Wanted { seed: Some(1), ..Wanted::default() }
+    }
+
     /// `[--seconds N] [TARGET]`
     pub(crate) fn parse(arguments: &[&str]) -> Result<Wanted, String> {
         let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number of seconds"));
@@ -40,7 +48,7 @@ impl Wanted {
         match *arguments {
             [] => Ok(all),
             ["--seconds", seconds] => Ok(Wanted { seconds: number(seconds)?, ..all }),
-            ["--seconds", seconds, target] => Ok(Wanted { seconds: number(seconds)?, target: one(target)? }),
+            ["--seconds", seconds, target] => Ok(Wanted { seconds: number(seconds)?, target: one(target)?, ..all }),
             [target] => Ok(Wanted { target: one(target)?, ..all }),
             _ => Err("usage: cargo xtask fuzz [--seconds N] [TARGET]".to_owned()),
         }
@@ -71,8 +79,7 @@ pub(crate) fn run(workspace: &Workspace, wanted: &Wanted, report: &mut Report) {
     // each runs in one thread; more of them than processors would see less each
     let abreast = std::thread::available_parallelism().map_or(1, usize::from);
     for some in targets.chunks(abreast) {
-        let running: Vec<_> =
-            some.iter().map(|target| (target, start(workspace, &program, target, wanted.seconds))).collect();
+        let running: Vec<_> = some.iter().map(|target| (target, start(workspace, &program, target, wanted))).collect();
         for (target, child) in running {
             report.step(format!("fuzz: {}", target.name), || match child.and_then(wait) {
                 Ok(said) => judge(workspace, target, &said),
@@ -124,7 +131,7 @@ struct Running {
     log: PathBuf,
 }
 
-fn start(workspace: &Workspace, program: &Path, target: &Target, seconds: u32) -> Result<Running, String> {
+fn start(workspace: &Workspace, program: &Path, target: &Target, wanted: &Wanted) -> Result<Running, String> {
     let folder = workspace.target.join("fuzz").join(&target.name);
     let here = |error: std::io::Error| format!("{}: {error}", folder.display());
     let found = folder.join("found");
@@ -133,7 +140,10 @@ fn start(workspace: &Workspace, program: &Path, target: &Target, seconds: u32) -
     let file = std::fs::File::create(&log).map_err(here)?;
     let mut command = Command::new(program);
     command.env("MINIMESH_FUZZ_TARGET", &target.name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-    command.arg(format!("-max_total_time={seconds}")).arg(format!("-artifact_prefix={}/", folder.display()));
+    if let Some(seed) = wanted.seed {
+        command.arg(format!("-seed={seed}"));
+    }
+    command.arg(format!("-max_total_time={}", wanted.seconds)).arg(format!("-artifact_prefix={}/", folder.display()));
     command.args(["-print_final_stats=1", "-timeout=10", "-rss_limit_mb=1024", "-max_len=4096"]);
     // what is found goes to the first folder
     command.arg(&found).arg(&target.corpus);
@@ -188,8 +198,8 @@ mod tests {
 
     #[test]
     fn the_command_line_is_read() {
-        assert_eq!(Wanted::parse(&[]), Ok(Wanted { seconds: 20, target: None }));
-        let head = Wanted { seconds: 3600, target: Some("head".to_owned()) };
+        assert_eq!(Wanted::parse(&[]), Ok(Wanted { seconds: 20, target: None, seed: None }));
+        let head = Wanted { seconds: 3600, target: Some("head".to_owned()), seed: None };
         assert_eq!(Wanted::parse(&["--seconds", "3600", "head"]), Ok(head));
         assert!(Wanted::parse(&["--second", "1"]).is_err() && Wanted::parse(&["--help"]).is_err());
     }
