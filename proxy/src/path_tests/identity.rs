@@ -43,6 +43,21 @@ async fn a_meshed_endpoint_without_tls_gets_nothing() {
     assert!(count.get() > 0);
 }
 
+#[tokio::test(flavor = "local")]
+async fn a_meshed_endpoint_that_speaks_without_tls_is_refused() {
+    let mesh = Mesh::new();
+    let app = app(|mut peer| async move {
+        // a database's greeting where a ServerHello is awaited
+        peer.send(b"\x4a\0\0\0\x0a5.5.5-10.11.14-MariaDB\0and more that is no TLS record").await;
+        peer.rest().await;
+    })
+    .await;
+    let endpoint = endpoint(app, Transport::MutualTls { identity: id("catalogue").as_str().into() });
+    mesh.service(Protocol::Detect, vec![endpoint]);
+    let response = mesh.connect().await.get().await;
+    assert!(response.starts_with("HTTP/1.1 502 "), "{response}");
+}
+
 /// Who came, as every edge that carried something names it.
 fn peers(metrics: &Metrics) -> Vec<String> {
     let reports = metrics.reports().into_iter().filter(|report| report.tcp_opened > 0);
