@@ -1,7 +1,7 @@
 //! What a test says to the node that it started: one JSON line each way.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub enum Request {
         /// The pod's name.
         pod: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// Make a pod's network namespace, on the bridge, with an address. Answered by [`Reply::Done`].
     AddPod {

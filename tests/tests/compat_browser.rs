@@ -4,13 +4,14 @@ use std::process::Command;
 
 use minimesh_tests::compat::{self, Kit, Need, compare};
 use minimesh_tests::demo::Demo;
+use minimesh_tests::protocol::Families;
 use serde_json::Value;
 
 const NEEDS: [Need; 3] = [Need::Program("chromium"), Need::Program("node"), Need::Kit(Kit::Node)];
 
 #[test]
 fn chromium_and_node() {
-    compare("chromium", &NEEDS, &[8080]);
+    compare("chromium", &NEEDS, &[8080], Families::V4);
 }
 
 #[test]

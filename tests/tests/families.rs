@@ -1,13 +1,12 @@
 //! IPv6: pods with both families, with IPv6 alone, and where it is switched off.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use minimesh_tests::apps::{Exchange, Request};
 use minimesh_tests::protocol::Families;
 use minimesh_tests::wait;
+use minimesh_tests::world::World;
 use minimesh_tests::world::manifests::Service;
-use minimesh_tests::world::{NAMESPACE, Pod, World};
-use serde_json::json;
 
 const HTTP: Service<'_> =
     Service { name: "echo", address: Ipv4Addr::new(10, 43, 0, 10), port: 80, target_port: 8080, protocol: None };
@@ -18,7 +17,7 @@ const NETWORKS: [&str; 2] = ["--cluster-networks", "10.42.0.0/16,10.43.0.0/16,fd
 #[test]
 fn both_families_are_carried_with_mutual_tls() {
     if !std::path::Path::new("/proc/net/if_inet6").exists() {
-        return println!("skipped: this kernel has no IPv6");
+        return println!("\nskipped: both families: this kernel has no IPv6");
     }
     let world = World::start("families");
     let control_plane = world.control_plane(&NETWORKS);
@@ -28,7 +27,7 @@ fn both_families_are_carried_with_mutual_tls() {
     let http = server.http_server(HTTP.target_port);
     let _bytes = server.tcp_server("echo", BYTES.target_port);
     for service in [HTTP, BYTES] {
-        serve(&world, &service, &server);
+        world.serve(&service, &[&server]);
     }
 
     for (client, families) in [(&both, &[false, true][..]), (&v6, &[true])] {
@@ -78,25 +77,8 @@ fn a_pod_without_ipv6_is_meshed_all_the_same() {
     assert!(client.metric("request_total", &[("direction", "outbound"), ("tls", "true")]) >= 1.0);
 }
 
-/// A dual-stack Service: two addresses, and a slice for each family.
-fn serve(world: &World, service: &Service<'_>, pod: &Pod<'_>) {
-    let mut object = service.object();
-    object["spec"]["clusterIPs"] = json!([service.address, address(service, true).ip()]);
-    object["spec"]["ipFamilies"] = json!(["IPv4", "IPv6"]);
-    object["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
-    world.apply(&object);
-    let mut slice = service.endpoints(&[(pod.address(), pod.name(), false)]);
-    world.apply(&slice);
-    slice["metadata"]["name"] = json!(format!("{}-slice-6", service.name));
-    slice["metadata"]["namespace"] = json!(NAMESPACE);
-    slice["addressType"] = json!("IPv6");
-    slice["endpoints"][0]["addresses"] = json!([pod.address6()]);
-    world.apply(&slice);
-}
-
-/// A Service's address: 10.43.0.N, or fd00:43::N.
+/// A Service's address of one family.
 fn address(service: &Service<'_>, six: bool) -> SocketAddr {
-    let [.., last] = service.address.octets();
-    let ip = if six { Ipv6Addr::new(0xfd00, 0x43, 0, 0, 0, 0, 0, last.into()).into() } else { service.address.into() };
+    let ip = if six { service.address6().into() } else { service.address.into() };
     SocketAddr::new(ip, service.port)
 }

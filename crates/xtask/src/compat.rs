@@ -8,20 +8,36 @@ use std::process::{Command, Stdio};
 
 use crate::workspace::{self, Workspace};
 
-/// Debian packages, with the program that proves each.
-pub(crate) const PACKAGES: [(&str, &str); 12] = [
+/// Debian packages, with the program (or file) that proves each.
+pub(crate) const PACKAGES: [(&str, &str); 28] = [
+    ("apache2-bin", "apache2"),
+    ("apache2-utils", "ab"),
     ("chromium", "chromium"),
     ("curl", "curl"),
+    ("default-jdk-headless", "javac"),
+    ("haproxy", "haproxy"),
+    ("kcat", "kcat"),
+    ("lighttpd", "lighttpd"),
+    ("lighttpd-mod-deflate", "/usr/lib/lighttpd/mod_deflate.so"),
     ("mariadb-client-core", "mariadb"),
     ("mariadb-server-core", "mariadbd"),
+    ("maven", "mvn"),
+    ("memcached", "memcached"),
     ("nats-server", "nats-server"),
     ("nginx-light", "nginx"),
     ("openssh-client", "scp"),
     ("openssh-server", "sshd"),
+    ("openssl", "openssl"),
+    ("php-cli", "php"),
+    ("php-curl", "/etc/php/8.2/mods-available/curl.ini"),
     ("postgresql", "initdb"),
+    ("puma", "puma"),
     ("rabbitmq-server", "rabbitmqctl"),
     ("redis-server", "redis-server"),
     ("redis-tools", "redis-cli"),
+    ("ruby", "ruby"),
+    ("ruby-webrick", "/usr/share/doc/ruby-webrick/copyright"),
+    ("wget", "wget"),
 ];
 /// Where Debian keeps programs that are not in everybody's path.
 const FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/lib/rabbitmq/bin", "/usr/lib/postgresql/*/bin"];
@@ -35,10 +51,11 @@ struct Kit {
     make: fn(source: &Path, kit: &Path) -> Command,
 }
 
-const KITS: [Kit; 5] = [
+const KITS: [Kit; 6] = [
     Kit { name: "go", tool: ["go", "version"], make: go },
     Kit { name: "helm", tool: ["go", "version"], make: go },
     Kit { name: "java", tool: ["javac", "-version"], make: java },
+    Kit { name: "maven", tool: ["mvn", "--version"], make: maven },
     Kit { name: "node", tool: ["npm", "--version"], make: node },
     Kit { name: "python", tool: ["python3", "--version"], make: python },
 ];
@@ -114,6 +131,17 @@ fn go(source: &Path, kit: &Path) -> Command {
 fn java(source: &Path, kit: &Path) -> Command {
     let mut command = Command::new("sh");
     command.current_dir(source).args(["-c", "exec javac -d \"$0\" *.java"]).arg(kit);
+    command
+}
+
+/// `jars.sha256` is the lock: those jars and no others, byte for byte. Made anew, after a change of the pom, by
+/// `LC_ALL=C sha256sum *` in a folder into which the first command below has put them.
+fn maven(source: &Path, kit: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let script = "mvn --quiet --batch-mode dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=\"$0/jars\" \
+        && lock=\"$PWD/jars.sha256\" && (cd \"$0/jars\" && LC_ALL=C sha256sum * | diff \"$lock\" - >&2) \
+        && exec javac -d \"$0\" -cp \"$0/jars/*\" *.java";
+    command.current_dir(source).args(["-c", script]).arg(kit);
     command
 }
 

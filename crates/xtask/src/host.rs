@@ -22,9 +22,13 @@ pub(crate) fn install(packages: &[(&str, &str)], path: &str) -> String {
     };
     let _quiet = StartNothing::new();
     let updated = apt(&["update", "--quiet"]);
-    // one by one: one that this Debian lacks must not keep the others away
-    let install = |package: &&str| apt(&["install", "--quiet", "--yes", "--no-install-recommends", package]).is_err();
-    let refused: Vec<&str> = missing.iter().copied().filter(install).collect();
+    let install =
+        |packages: &[&str]| apt(&[&["install", "--quiet", "--yes", "--no-install-recommends"], packages].concat());
+    // at once; if that does not work, one by one: one that this Debian lacks must not keep the others away
+    let refused: Vec<&str> = match install(&missing) {
+        Ok(()) => Vec::new(),
+        Err(_) => missing.iter().copied().filter(|&package| install(&[package]).is_err()).collect(),
+    };
     match (refused.is_empty(), updated) {
         (true, _) => format!("installed {list}"),
         (false, Ok(())) => format!("of {list}, apt refused {}", refused.join(" ")),

@@ -1,4 +1,5 @@
 SELECT 'one' AS text, 2 AS number;
+DROP TABLE IF EXISTS numbers;
 CREATE TABLE numbers (number INTEGER PRIMARY KEY, text TEXT);
 LOAD DATA LOCAL INFILE 'rows.csv' INTO TABLE numbers FIELDS TERMINATED BY ',';
 SELECT COUNT(*), SUM(number), MD5(GROUP_CONCAT(text ORDER BY number)) FROM numbers;

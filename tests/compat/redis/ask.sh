@@ -3,12 +3,14 @@
 set -u
 here=$(dirname "$0")
 cd "$1" || exit 1
-address=${2%:*} port=${2#*:}
+address=${2%:*} port=${2##*:}
+address=${address#[} address=${address%]}
 seq 3000000 | head -c 16777216 > large
 say() { printf '\n-- %s\n' "$*"; }
 cli() { redis-cli -h "$address" -p "$port" "$@" 2>&1; }
 get() { say "$@"; cli "$@"; }
 
+get FLUSHALL
 get PING
 get SET key 'a value with spaces'
 get GET key
@@ -41,7 +43,8 @@ cli RPUSH queue pushed
 wait $blocked
 cat "$heard"
 say subscribed until somebody publishes
-cli SUBSCRIBE channel > "$heard" &
+# by itself, so that it is what is ended: it may not be there when the other family is asked
+redis-cli -h "$address" -p "$port" SUBSCRIBE channel > "$heard" &
 subscribed=$!
 until [ "$(cli PUBSUB NUMSUB channel | tail -n 1)" = 1 ]; do :; done
 cli PUBLISH channel 'heard by one'

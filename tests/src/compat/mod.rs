@@ -4,11 +4,13 @@
 //! A case is a folder of `tests/compat` with two scripts, so that what is run can be read, and tried, without this crate:
 //!
 //! ```text
-//! serve.sh FOLDER              becomes the servers, in the server's pod
+//! serve.sh FOLDER ADDRESS…     becomes the servers, in the server's pod
 //! ask.sh FOLDER ADDRESS…       is the clients, in the client's pod; one IP:PORT for each port of the case
 //! differs.sh FOLDER ADDRESS…   the same, where a proxy makes a difference that is wanted; what is said must then be
 //!                              differs.direct and differs.meshed
 //! ```
+//!
+//! A case of both families is asked twice, at the addresses of either, with the same servers.
 //!
 //! Both runs happen at the same addresses and in the same folder: in the run without mesh the server's pod has the Services'
 //! addresses itself. A program or a library that is not on this machine makes its case *skipped*, by name and with the reason
@@ -17,11 +19,12 @@
 mod need;
 mod transcript;
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::apps::Exchange;
+use crate::protocol::Families;
 use crate::wait;
 use crate::world::manifests::Service;
 use crate::world::{ControlPlane, Pod, World};
@@ -40,7 +43,9 @@ enum Between {
 struct Stage<'w> {
     client: Pod<'w>,
     server: Pod<'w>,
-    services: Vec<SocketAddr>,
+    /// For each family of the case, in the order of its ports.
+    services: Vec<Vec<SocketAddr>>,
+    between: Between,
 }
 
 /// What one run of a case said.
@@ -54,26 +59,34 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A Service that only says when all others are known: applied last.
 const PROBE: u16 = 7;
 /// First of the Services' addresses.
-const SERVICES: [u8; 4] = [10, 43, 0, 10];
+const SERVICES: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 10);
+/// The address of that one.
+const PROBED: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 9);
+/// Of pods and Services.
+const NETWORKS: [&str; 2] = ["--cluster-networks", "10.42.0.0/16,10.43.0.0/16,fd00:42::/64,fd00:43::/112"];
 
-/// Runs the case of that name twice and compares what it says. `ports` are those that its servers listen on.
+/// Runs the case of that name twice and compares what it says. `ports` are those that its servers listen on, at addresses of
+/// `families`.
 ///
 /// Skipped, with a line that says so, if something of `needs` is not there.
-pub fn compare(name: &str, needs: &[Need], ports: &[u16]) {
+pub fn compare(name: &str, needs: &[Need], ports: &[u16], families: Families) {
     if skip(name, needs) {
         return;
     }
+    let families = if families == Families::Dual && skip(&format!("{name} over IPv6"), &[Need::Ipv6]) {
+        Families::V4
+    } else {
+        families
+    };
     let world_name = format!("compat-{name}");
+    let services = services(ports);
     let run = |between| {
         let world = World::start(&world_name);
         match between {
-            Between::Nothing => Stage::direct(&world, ports).run(name),
+            Between::Nothing => Stage::direct(&world, &services, families).run(name),
             Between::Proxies => {
-                let control_plane = world.control_plane(&[]);
-                let stage = Stage::meshed(&world, &control_plane, ports);
-                let said = stage.run(name);
-                stage.assert_secured();
-                said
+                let control_plane = world.control_plane(&NETWORKS);
+                Stage::meshed(&world, &control_plane, &services, families).run(name)
             }
         }
     };
@@ -98,69 +111,107 @@ pub fn skip(name: &str, needs: &[Need]) -> bool {
 }
 
 impl<'w> Stage<'w> {
-    fn direct(world: &'w World, ports: &[u16]) -> Stage<'w> {
+    fn direct(world: &'w World, services: &[Service<'_>], families: Families) -> Stage<'w> {
         // has the address that the control plane has in the other run
         world.pod("nobody").unmeshed().start();
-        let (server, client) = (world.pod("server").unmeshed().start(), world.pod("client").unmeshed().start());
-        let services = services(ports);
-        for service in &services {
-            server.add_address(*service.ip());
+        let [server, client] = ["server", "client"].map(|name| world.pod(name).families(families).unmeshed().start());
+        for address in services.iter().flat_map(|service| service.addresses(families)) {
+            server.add_address(address);
         }
-        Stage { client, server, services: services.into_iter().map(SocketAddr::from).collect() }
+        Stage { client, server, services: by_family(services, families), between: Between::Nothing }
     }
 
-    fn meshed(world: &'w World, control_plane: &ControlPlane<'w>, ports: &[u16]) -> Stage<'w> {
-        let server = world.pod("server").start(control_plane);
+    fn meshed(
+        world: &'w World,
+        control_plane: &ControlPlane<'w>,
+        services: &[Service<'_>],
+        families: Families,
+    ) -> Stage<'w> {
+        let server = world.pod("server").families(families).start(control_plane);
         let _echo = server.tcp_server("echo", PROBE);
-        let services = services(&[ports, &[PROBE]].concat());
-        for service in &services {
-            let (address, port, name) = (*service.ip(), service.port(), format!("port-{}", service.port()));
-            world.serve(&Service { name: &name, address, port, target_port: port, protocol: None }, &[&server]);
+        let probe = Service { name: "probe", address: PROBED, port: PROBE, target_port: PROBE, protocol: None };
+        for service in services.iter().chain([&probe]) {
+            let name = format!("{}-{}", service.name, service.port);
+            world.serve(&Service { name: &name, ..*service }, &[&server]);
         }
-        let client = world.pod("client").start(control_plane);
-        let mut services: Vec<SocketAddr> = services.into_iter().map(SocketAddr::from).collect();
-        let address = services.pop().expect("the probe is the last");
-        let probe = Exchange { address, wait_for_greeting: false, idle_millis: 0, send: 1, lines_first: 0 };
-        wait::eventually("the Services are known", || (client.exchange(&probe).received == 1).then_some(()));
-        Stage { client, server, services }
+        let client = world.pod("client").families(families).start(control_plane);
+        for address in by_family(&[probe], families).concat() {
+            let probe = Exchange { address, wait_for_greeting: false, idle_millis: 0, send: 1, lines_first: 0 };
+            wait::eventually("the Services are known", || (client.exchange(&probe).received == 1).then_some(()));
+        }
+        Stage { client, server, services: by_family(services, families), between: Between::Proxies }
     }
 
     fn run(&self, name: &str) -> Said {
-        let scratch = self.server.scratch().display().to_string();
-        let servers = self.server.spawn("servers", &["sh", &script(name, "serve.sh"), &scratch]);
-        for service in &self.services {
+        let first = &self.services[0];
+        let servers = self.server.spawn("servers", &words(&self.command(name, "serve.sh", first)));
+        for service in first {
             wait::within(PATIENCE, &format!("{name} listens on {}", service.port()), || {
                 servers.expect_running();
                 self.server.listens(service.port()).then_some(())
             });
         }
-        let asked = self.ask(&script(name, "ask.sh"), &scratch);
-        let differs = folder(name).join("differs.sh").exists().then(|| self.ask(&script(name, "differs.sh"), &scratch));
-        Said { asked, differs }
+        let mut asked = Transcript::default();
+        for services in &self.services {
+            let family = if services[0].is_ipv4() { "IPv4" } else { "IPv6" };
+            let before = self.secured();
+            asked.add(&format!("ask.sh, {family}"), &self.ask(&self.command(name, "ask.sh", services)));
+            assert!(self.between == Between::Nothing || self.secured() > before, "nothing was encrypted over {family}");
+        }
+        let differs = folder(name).join("differs.sh").exists();
+        let differs = differs.then(|| self.ask(&self.command(name, "differs.sh", first)));
+        self.assert_nothing_in_plaintext();
+        Said { asked, differs: differs.map(|said| Transcript::default().with("differs.sh", &said)) }
     }
 
-    fn ask(&self, script: &str, scratch: &str) -> Transcript {
-        let addresses: Vec<String> = self.services.iter().map(SocketAddr::to_string).collect();
-        let mut argv = vec!["sh", script, scratch];
-        argv.extend(addresses.iter().map(String::as_str));
-        let name = script.rsplit('/').next().unwrap_or(script);
-        Transcript::default().with(name, &self.client.spawn("clients", &argv).succeed_within(PATIENCE))
+    fn command(&self, name: &str, file: &str, services: &[SocketAddr]) -> Vec<String> {
+        let mut argv = vec!["sh".to_owned(), script(name, file), self.server.scratch().display().to_string()];
+        argv.extend(services.iter().map(SocketAddr::to_string));
+        argv
     }
 
-    /// Everything went out with mTLS, and something did.
-    fn assert_secured(&self) {
-        let opened = |tls| {
-            let labels = [("direction", "outbound"), ("peer", "dst"), ("tls", tls)];
-            self.client.metric("tcp_open_total", &labels)
-        };
-        assert!(opened("true") >= 2.0, "nothing but the probe went out encrypted");
-        assert_eq!(opened("false"), 0.0, "connections went out in plaintext");
+    fn ask(&self, command: &[String]) -> String {
+        self.client.spawn("clients", &words(command)).succeed_within(PATIENCE)
+    }
+
+    /// Connections of the client that went out with mTLS.
+    fn secured(&self) -> f64 {
+        self.opened("true")
+    }
+
+    fn assert_nothing_in_plaintext(&self) {
+        assert_eq!(self.opened("false"), 0.0, "connections went out in plaintext");
+    }
+
+    fn opened(&self, tls: &str) -> f64 {
+        let labels = [("direction", "outbound"), ("peer", "dst"), ("tls", tls)];
+        if self.between == Between::Nothing { 0.0 } else { self.client.metric("tcp_open_total", &labels) }
     }
 }
 
-fn services(ports: &[u16]) -> Vec<SocketAddrV4> {
-    let first = Ipv4Addr::from(SERVICES).to_bits();
-    (first..).zip(ports).map(|(address, port)| SocketAddrV4::new(Ipv4Addr::from_bits(address), *port)).collect()
+/// One Service for each port, each with an address of its own.
+fn services(ports: &[u16]) -> Vec<Service<'static>> {
+    let service = |(address, &port)| Service {
+        name: "port",
+        address: Ipv4Addr::from_bits(address),
+        port,
+        target_port: port,
+        protocol: None,
+    };
+    (SERVICES.to_bits()..).zip(ports).map(service).collect()
+}
+
+fn by_family(services: &[Service<'_>], families: Families) -> Vec<Vec<SocketAddr>> {
+    let of = |number: usize| {
+        let address =
+            |service: &Service<'_>| Some(SocketAddr::new(*service.addresses(families).get(number)?, service.port));
+        services.iter().filter_map(address).collect::<Vec<_>>()
+    };
+    [of(0), of(1)].into_iter().filter(|services| !services.is_empty()).collect()
+}
+
+fn words(command: &[String]) -> Vec<&str> {
+    command.iter().map(String::as_str).collect()
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -5,8 +5,12 @@ use std::process::{Command, Stdio};
 /// A program or a kit without which a case cannot run.
 #[derive(Clone, Copy, Debug)]
 pub enum Need {
+    /// A kernel that knows IPv6.
+    Ipv6,
     /// Libraries or programs that were fetched before.
     Kit(Kit),
+    /// A part of a program: its name, and a command of the shell that fails without it.
+    Part(&'static str, &'static str),
     /// A program of the machine.
     Program(&'static str),
     /// User 0 of the machine, not only of a user namespace.
@@ -22,6 +26,8 @@ pub enum Kit {
     Helm,
     /// Compiled Java classes.
     Java,
+    /// Jars of Maven Central, and Java classes compiled against them.
+    Maven,
     /// A `node_modules` folder.
     Node,
     /// A folder for `PYTHONPATH`.
@@ -32,8 +38,12 @@ impl Need {
     /// Why it is not there, if so.
     pub(super) fn missing(&self) -> Option<String> {
         match self {
+            Need::Ipv6 => {
+                (!std::path::Path::new("/proc/net/if_inet6").exists()).then(|| "this kernel has no IPv6".to_owned())
+            }
             Need::Kit(kit) => kit.missing(),
-            Need::Program(name) => (!runs(name)).then(|| format!("{name} is not installed")),
+            Need::Part(name, command) => (!passes(command)).then(|| format!("{name} is not installed")),
+            Need::Program(name) => (!passes(&format!("command -v {name}"))).then(|| format!("{name} is not installed")),
             Need::Root => (!nix::unistd::getuid().is_root()).then(|| "needs root".to_owned()),
         }
     }
@@ -59,8 +69,8 @@ impl Kit {
     }
 }
 
-fn runs(program: &str) -> bool {
+fn passes(script: &str) -> bool {
     let mut command = Command::new("sh");
-    command.args(["-c", "command -v \"$0\"", program]).stdout(Stdio::null());
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

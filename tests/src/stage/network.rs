@@ -36,6 +36,7 @@ struct Inside {
     namespace: File,
     handle: Handle,
     address: Ipv4Addr,
+    families: Families,
     /// The node's end of its veth pair.
     port: String,
 }
@@ -82,17 +83,28 @@ impl Network {
             let default = RouteMessageBuilder::<Ipv6Addr>::new().gateway(address6(GATEWAY)).build();
             inside.route().add(default).execute().await?;
         }
-        self.pods.insert(name, Inside { namespace: pod, handle: inside, address, port });
+        self.pods.insert(name, Inside { namespace: pod, handle: inside, address, families, port });
         Ok(())
     }
 
-    pub(super) async fn add_address(&self, pod: &str, address: Ipv4Addr) -> Result<(), Failure> {
+    pub(super) async fn add_address(&self, pod: &str, address: IpAddr) -> Result<(), Failure> {
         let owner = self.pods.get(pod).ok_or_else(|| format!("no pod {pod}"))?;
-        let index = index(&owner.handle, "eth0").await?;
-        owner.handle.address().add(index, IpAddr::V4(address), 32).execute().await?;
-        for other in self.pods.values().filter(|other| other.address != owner.address) {
-            let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).gateway(owner.address);
-            other.handle.route().add(route.build()).execute().await?;
+        let own = if address.is_ipv4() { Families::v4 } else { Families::v6 };
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        add_address(&owner.handle, index(&owner.handle, "eth0").await?, address, prefix).await?;
+        let others = self.pods.values().filter(|other| other.address != owner.address && own(other.families));
+        for other in others {
+            let route = match address {
+                IpAddr::V4(address) => {
+                    let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, prefix);
+                    route.gateway(owner.address).build()
+                }
+                IpAddr::V6(address) => {
+                    let route = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(address, prefix);
+                    route.gateway(address6(owner.address)).build()
+                }
+            };
+            other.handle.route().add(route).execute().await?;
         }
         Ok(())
     }
@@ -135,15 +147,19 @@ fn has_ipv6() -> bool {
 async fn configure(handle: &Handle, name: &str, addresses: &[IpAddr]) -> Result<(), Failure> {
     let index = index(handle, name).await?;
     for &address in addresses {
-        let mut add = handle.address().add(index, address, if address.is_ipv4() { PREFIX } else { PREFIX6 });
-        if address.is_ipv6() {
-            // nobody else has it: no second of waiting to find that out
-            add.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        }
-        add.execute().await?;
+        add_address(handle, index, address, if address.is_ipv4() { PREFIX } else { PREFIX6 }).await?;
     }
     handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
     Ok(())
+}
+
+async fn add_address(handle: &Handle, index: u32, address: IpAddr, prefix: u8) -> Result<(), Failure> {
+    let mut add = handle.address().add(index, address, prefix);
+    if address.is_ipv6() {
+        // nobody else has it: no second of waiting to find that out
+        add.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    Ok(add.execute().await?)
 }
 
 /// A connection to an address of no Service is refused at once, as kube-proxy does it, instead of going unanswered until the

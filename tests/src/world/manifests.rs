@@ -1,10 +1,11 @@
 //! Kubernetes objects as a cluster would hold them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
 use super::NAMESPACE;
+use crate::protocol::Families;
 
 /// A Service with one port.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +49,26 @@ pub fn namespace() -> Value {
 }
 
 impl Service<'_> {
-    /// The Service itself.
+    /// Its address of IPv6, where it has one: fd00:43::N for 10.43.0.N.
+    pub fn address6(&self) -> Ipv6Addr {
+        let [.., high, low] = self.address.octets();
+        Ipv6Addr::new(0xfd00, 0x43, 0, 0, 0, 0, 0, u16::from_be_bytes([high, low]))
+    }
+
+    /// Its addresses, if it is of these families.
+    pub fn addresses(&self, families: Families) -> Vec<IpAddr> {
+        let v4 = families.v4().then_some(IpAddr::V4(self.address));
+        v4.into_iter().chain(families.v6().then(|| IpAddr::V6(self.address6()))).collect()
+    }
+
+    /// The Service itself, of IPv4.
     pub fn object(&self) -> Value {
+        self.object_of(Families::V4)
+    }
+
+    /// The Service itself, of these families.
+    pub fn object_of(&self, families: Families) -> Value {
+        let addresses = self.addresses(families);
         let mut port = json!({ "name": "main", "port": self.port, "targetPort": self.target_port, "protocol": "TCP" });
         if let Some(protocol) = self.protocol {
             port["appProtocol"] = json!(protocol);
@@ -58,7 +77,13 @@ impl Service<'_> {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": metadata(self.name),
-            "spec": { "clusterIP": self.address, "clusterIPs": [self.address], "ports": [port] },
+            "spec": {
+                "clusterIP": addresses[0],
+                "clusterIPs": addresses,
+                "ipFamilies": addresses.iter().map(family).collect::<Vec<_>>(),
+                "ipFamilyPolicy": if addresses.len() == 2 { "RequireDualStack" } else { "SingleStack" },
+                "ports": [port],
+            },
         })
     }
 
@@ -76,22 +101,24 @@ spec:
         )
     }
 
-    /// Its endpoints: address, pod's name, whether it is terminating.
-    pub fn endpoints(&self, pods: &[(Ipv4Addr, &str, bool)]) -> Value {
-        let endpoint = |(address, pod, terminating): &(Ipv4Addr, &str, bool)| {
+    /// Its endpoints of one family: address, pod's name, whether it is terminating.
+    pub fn endpoints<A: Copy + Into<IpAddr>>(&self, pods: &[(A, &str, bool)]) -> Value {
+        let of = pods.first().map_or("IPv4", |&(address, ..)| family(&address.into()));
+        let endpoint = |&(address, pod, terminating): &(A, &str, bool)| {
+            let address: IpAddr = address.into();
             json!({
                 "addresses": [address],
                 "conditions": { "ready": !terminating, "serving": true, "terminating": terminating },
                 "targetRef": { "kind": "Pod", "name": pod, "namespace": NAMESPACE },
             })
         };
-        let mut metadata = metadata(&format!("{}-slice", self.name));
+        let mut metadata = metadata(&format!("{}-{}", self.name, of.to_lowercase()));
         metadata["labels"] = json!({ "kubernetes.io/service-name": self.name });
         json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": metadata,
-            "addressType": "IPv4",
+            "addressType": of,
             "endpoints": pods.iter().map(endpoint).collect::<Vec<_>>(),
             "ports": [{ "name": "main", "port": self.target_port, "protocol": "TCP" }],
         })
@@ -127,6 +154,10 @@ impl PodObject<'_> {
             "status": { "phase": "Running", "podIP": self.addresses[0], "podIPs": ips },
         })
     }
+}
+
+fn family(address: &IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 /// `kind-name.json`, so that an object has one file.

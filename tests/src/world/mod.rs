@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::protocol::{Reply, Request, Spawn};
+use crate::protocol::{Families, Reply, Request, Spawn};
 use crate::stage::SELF;
 use crate::wait;
 
@@ -77,11 +77,18 @@ impl World {
         std::fs::remove_file(self.state_file(&manifests::file_name(object))).expect("it was applied before");
     }
 
-    /// Applies a Service and the pods behind it; again, to change them.
+    /// Applies a Service and the pods behind it; again, to change them. It is of the families of the first of them.
     pub fn serve(&self, service: &Service<'_>, pods: &[&Pod<'_>]) {
-        let endpoints: Vec<_> = pods.iter().map(|pod| (pod.address(), pod.name(), false)).collect();
-        self.apply(&service.object());
-        self.apply(&service.endpoints(&endpoints));
+        let families = pods.first().map_or(Families::V4, |pod| pod.families());
+        self.apply(&service.object_of(families));
+        if families.v4() {
+            let endpoints: Vec<_> = pods.iter().map(|pod| (pod.address(), pod.name(), false)).collect();
+            self.apply(&service.endpoints(&endpoints));
+        }
+        if families.v6() {
+            let endpoints: Vec<_> = pods.iter().map(|pod| (pod.address6(), pod.name(), false)).collect();
+            self.apply(&service.endpoints(&endpoints));
+        }
     }
 
     /// Writes a file as a user would into the folder of manifests, at once or not at all.

@@ -185,6 +185,11 @@ impl<'w> Pod<'w> {
         protocol::address6(self.address)
     }
 
+    /// Which addresses it has.
+    pub fn families(&self) -> Families {
+        self.families
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -311,10 +316,13 @@ impl<'w> Pod<'w> {
         Load { process, log }
     }
 
-    /// Whether something listens on a port of it, as seen from the pod itself.
+    /// Whether something listens on a port of each of its addresses, as seen from the pod itself.
     pub fn listens(&self, port: u16) -> bool {
-        let address = self.port(port).to_string();
-        self.app("dial", &["--address", &address]).succeed().trim() == "true"
+        let listens = |address: &IpAddr| {
+            let address = SocketAddr::from((*address, port)).to_string();
+            self.app("dial", &["--address", &address]).succeed().trim() == "true"
+        };
+        self.addresses().iter().all(listens)
     }
 
     /// A folder for the files of its programs; of all pods of the world the same.
@@ -325,7 +333,7 @@ impl<'w> Pod<'w> {
     }
 
     /// Gives it a Service's address, without any mesh.
-    pub fn add_address(&self, address: Ipv4Addr) {
+    pub fn add_address(&self, address: IpAddr) {
         let request = protocol::Request::AddAddress { pod: self.name.clone(), address };
         match self.world.node.call(&request) {
             Reply::Done => {}
