@@ -1,15 +1,17 @@
 //! What the compatibility tests need beyond a Rust toolchain, and how it comes to this machine: Debian's packages by apt, when
 //! root; libraries of other languages by the lock files in `tests/compat/kits`, into a cache outside of the checkout.
 //!
-//! Nothing here fails a run. What cannot be had is said to the tests, which skip their cases by name and with the reason.
+//! Nothing here fails a run, and nothing here takes for ever. What cannot be had in time is said to the tests, which skip their
+//! cases by name and with the reason.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::host;
 use crate::workspace::{self, Workspace};
 
 /// Debian packages, with the program (or file) that proves each.
-pub(crate) const PACKAGES: [(&str, &str); 28] = [
+pub(crate) const PACKAGES: [(&str, &str); 29] = [
     ("apache2-bin", "apache2"),
     ("apache2-utils", "ab"),
     ("chromium", "chromium"),
@@ -32,6 +34,7 @@ pub(crate) const PACKAGES: [(&str, &str); 28] = [
     ("php-curl", "/etc/php/8.2/mods-available/curl.ini"),
     ("postgresql", "initdb"),
     ("puma", "puma"),
+    ("python3-pip", "pip3"),
     ("rabbitmq-server", "rabbitmqctl"),
     ("redis-server", "redis-server"),
     ("redis-tools", "redis-cli"),
@@ -42,6 +45,8 @@ pub(crate) const PACKAGES: [(&str, &str); 28] = [
 /// Where Debian keeps programs that are not in everybody's path.
 const FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/lib/rabbitmq/bin", "/usr/lib/postgresql/*/bin"];
 const SOURCES: &str = "tests/compat/kits";
+/// How long a kit may take to make, as `timeout` reads it: Helm takes two minutes on two cores with nothing downloaded yet.
+const LIMIT: &str = "8m";
 
 /// Libraries or programs made from the sources and lock files of one folder.
 struct Kit {
@@ -64,9 +69,15 @@ const KITS: [Kit; 6] = [
 pub(crate) fn prepare(workspace: &Workspace) -> (Vec<(String, String)>, String) {
     let mut environment = vec![("PATH".to_owned(), path())];
     let mut said = Vec::new();
-    for kit in &KITS {
+    let prepare = |kit: &Kit| kit.prepare(&workspace.root.join(SOURCES).join(kit.name));
+    // at once: they wait for different registries
+    let prepared = std::thread::scope(|scope| {
+        let threads = KITS.each_ref().map(|kit| scope.spawn(move || prepare(kit)));
+        threads.map(|thread| thread.join().unwrap_or_else(|_| Err("its preparation panicked".to_owned())))
+    });
+    for (kit, prepared) in KITS.iter().zip(prepared) {
         let variable = format!("MINIMESH_KIT_{}", kit.name.to_uppercase());
-        match kit.prepare(&workspace.root.join(SOURCES).join(kit.name)) {
+        match prepared {
             Ok(path) => {
                 said.push(format!("{}: {}", kit.name, path.display()));
                 environment.push((variable, path.display().to_string()));
@@ -109,8 +120,10 @@ impl Kit {
         }
         // made beside its place and moved there whole: a kit that is there is complete
         let draft = folder.with_extension(format!("draft-{}", std::process::id()));
+        // of a process of that number that was ended in the middle
+        let _ = std::fs::remove_dir_all(&draft);
         std::fs::create_dir_all(&draft).map_err(|error| format!("{}: {error}", draft.display()))?;
-        let made = workspace::passes(&mut (self.make)(source, &draft));
+        let made = workspace::passes(&mut host::within(LIMIT, &(self.make)(source, &draft)));
         let moved = made.and_then(|()| match std::fs::rename(&draft, &folder) {
             Err(error) if !folder.is_dir() => Err(format!("{}: {error}", folder.display())),
             _ => Ok(folder),
@@ -138,7 +151,7 @@ fn java(source: &Path, kit: &Path) -> Command {
 /// `LC_ALL=C sha256sum *` in a folder into which the first command below has put them.
 fn maven(source: &Path, kit: &Path) -> Command {
     let mut command = Command::new("sh");
-    let script = "mvn --quiet --batch-mode dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=\"$0/jars\" \
+    let script = "mvn --quiet --batch-mode --strict-checksums --update-snapshots dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=\"$0/jars\" \
         && lock=\"$PWD/jars.sha256\" && (cd \"$0/jars\" && LC_ALL=C sha256sum * | diff \"$lock\" - >&2) \
         && exec javac -d \"$0\" -cp \"$0/jars/*\" *.java";
     command.current_dir(source).args(["-c", script]).arg(kit);

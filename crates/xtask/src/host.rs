@@ -1,7 +1,7 @@
 //! What the tests need of the machine, and what it lacks.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Installs Debian packages of which the program is missing, when root; says what was done, or what is missing. Services that
 /// come with them are not started.
@@ -15,25 +15,45 @@ pub(crate) fn install(packages: &[(&str, &str)], path: &str) -> String {
     if !is_root() || !is_on(path, "apt-get") {
         return format!("missing packages; as root: apt-get install --no-install-recommends {list}");
     }
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        crate::workspace::passes(&mut command)
-    };
     let _quiet = StartNothing::new();
-    let updated = apt(&["update", "--quiet"]);
-    let install =
-        |packages: &[&str]| apt(&[&["install", "--quiet", "--yes", "--no-install-recommends"], packages].concat());
-    // at once; if that does not work, one by one: one that this Debian lacks must not keep the others away
-    let refused: Vec<&str> = match install(&missing) {
-        Ok(()) => Vec::new(),
-        Err(_) => missing.iter().copied().filter(|&package| install(&[package]).is_err()).collect(),
+    let updated = apt(&["update"], &[]);
+    // those that this Debian lacks must not keep the others away
+    let known: Vec<&str> = match apt(&["install", "--simulate"], &missing) {
+        Ok(()) => missing,
+        Err(_) => missing.into_iter().filter(|&package| apt(&["install", "--simulate"], &[package]).is_ok()).collect(),
     };
-    match (refused.is_empty(), updated) {
+    // what is ended in the middle of this leaves nothing half installed
+    let fetched = apt(&["install", "--download-only", "--fix-missing"], &known);
+    let installed = apt(&["install", "--no-download", "--fix-missing"], &known);
+    let refused: Vec<&str> = packages.iter().filter(|one| !is_on(path, one.1)).map(|(package, _)| *package).collect();
+    match (refused.is_empty(), updated.and(fetched).and(installed)) {
         (true, _) => format!("installed {list}"),
-        (false, Ok(())) => format!("of {list}, apt refused {}", refused.join(" ")),
-        (false, Err(error)) => format!("of {list}, apt refused {} ({error})", refused.join(" ")),
+        (false, Ok(())) => format!("of {list}, apt does not have {}", refused.join(" ")),
+        (false, Err(error)) => format!("of {list}, apt did not install {} ({error})", refused.join(" ")),
     }
+}
+
+/// One step of apt's, which may take some minutes and no more.
+fn apt(step: &[&str], packages: &[&str]) -> Result<(), String> {
+    let mut command = Command::new("apt-get");
+    command.args(["--quiet", "--yes", "--no-install-recommends"]);
+    // a mirror that does not answer is given up, and another apt is waited for
+    command.args(["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=120"]);
+    command.args(step).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
+    crate::workspace::passes(&mut within("10m", &command))
+}
+
+/// The same command, ended with all its children when it has taken so long; its output goes to stderr.
+pub(crate) fn within(limit: &str, command: &Command) -> Command {
+    let mut limited = Command::new("timeout");
+    limited.args(["--kill-after", "10", limit]).arg(command.get_program()).args(command.get_args());
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.stdin(Stdio::null()).stdout(std::io::stderr());
+    match command.get_current_dir() {
+        Some(folder) => limited.current_dir(folder),
+        None => &mut limited,
+    };
+    limited
 }
 
 /// While it lives, packages that are installed start no service of theirs.

@@ -1,4 +1,4 @@
-//! Tasks of this repository: `cargo xtask test`, `ci`, `check`, `gen-docs`, `icount`, `fuzz`.
+//! Tasks of this repository: `cargo xtask test`, `ci`, `check`, `gen-docs`, `icount`, `fuzz`, `kits`.
 //!
 //! Dispatches and nothing else. No task needs more than the standard library and `serde_json`, so that the tool compiles in
 //! seconds on a machine that has nothing yet.
@@ -30,14 +30,36 @@ usage: cargo xtask TASK
   check                              house style alone: sizes, module docs, layers, names, paths
   fuzz [--seconds N] [TARGET]        give the parsers bytes that nobody would send; 20 s each, unless said otherwise
   icount [--accept REASON]           instructions, allocations and bytes of a request, beside the committed baseline
+  kits                               fetch what the compat layer needs, and print the shell's lines in which a test finds it
   gen-docs [--check]                 write docs/errors.md and docs/reference/, or say whether they are up to date
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if arguments == ["kits"] {
+        return kits();
+    }
     match run(&arguments) {
         Ok(report) => report.finish(),
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints no report: `eval "$(cargo xtask kits)"` is how one case is run by itself.
+fn kits() -> ExitCode {
+    match Workspace::load() {
+        Ok(workspace) => {
+            let (environment, said) = compat::prepare(&workspace);
+            eprintln!("{said}");
+            for (name, value) in environment {
+                println!("export {name}='{}'", value.replace('\'', "'\\''"));
+            }
+            ExitCode::SUCCESS
+        }
         Err(message) => {
             eprintln!("xtask: {message}");
             ExitCode::from(2)
