@@ -1,4 +1,7 @@
-//! What the comparisons of `compat` can see.
+//! What the comparisons of `compat` can see, and that docs/compatibility.md tells of each.
+
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use minimesh_tests::compat::Transcript;
 
@@ -28,4 +31,17 @@ fn the_first_difference_is_named_with_its_section() {
     let meshed = Transcript::default().with("one", "a").with("two", "b\nd");
     let said = direct.difference(&meshed).expect("they differ");
     assert!(said.starts_with("from line 5 on, in ==== two"), "{said}");
+}
+
+#[test]
+fn every_case_has_its_place_on_the_page() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = std::fs::read_dir(here.join("compat")).expect("the cases").map(|entry| entry.expect("a folder"));
+    let cases: BTreeSet<String> = folders.map(|folder| folder.file_name().into_string().expect("a name")).collect();
+    let page = std::fs::read_to_string(here.join("../docs/compatibility.md")).expect("the page");
+    // `Cases: …. Programs: …`, wrapped anywhere
+    let named = page.split("\nCases: ").skip(1).map(|rest| rest.split("Programs: ").next().expect("something"));
+    let named: BTreeSet<String> =
+        named.flat_map(|cases| cases.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    assert_eq!(named, cases.into_iter().filter(|name| name != "kits").collect());
 }

@@ -72,7 +72,7 @@ async function givingUp(client) {
   say('\n-- giving up');
   const deadline = (milliseconds) => ({ deadline: Date.now() + milliseconds });
   // both ends keep the time: which of them speaks first is chance
-  say('a deadline', await new Promise((resolve) => client.Say({ text: 'wait' }, deadline(200), (error) => resolve(error.code))));
+  say('a deadline', await new Promise((resolve) => client.Say({ text: 'wait' }, deadline(1000), (error) => resolve(error.code))));
   const call = client.Recite({ text: 'long', data: Buffer.alloc(1000), number: 1_000_000 });
   const ended = watch(call);
   call.once('data', () => call.cancel());

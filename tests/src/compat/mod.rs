@@ -54,8 +54,9 @@ struct Said {
     differs: Option<Transcript>,
 }
 
-/// For servers that take long to start, such as a broker on a virtual machine of its own, and for clients with many cases.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For servers that take long to start, such as a broker on a virtual machine of its own, and for clients with many cases. None
+/// takes so long, not on a machine either that does ten other things.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// A Service that only says when all others are known: applied last.
 const PROBE: u16 = 7;
 /// First of the Services' addresses.
