@@ -1,13 +1,13 @@
 //! Parts that hang, die or are cut off, one at a time, under load: who is not concerned notices nothing, and what was lost is
 //! bounded by what was in the hands of the part that went.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use minimesh_tests::apps::{LoadPlan, LoadProtocol, Request};
 use minimesh_tests::wait;
 use minimesh_tests::world::manifests::Service;
-use minimesh_tests::world::{HttpServer, Load, Pod, World};
+use minimesh_tests::world::{HttpServer, Load, Pair, Pod, World};
 use nix::sys::signal::Signal;
 
 /// How it begins, how it ends, and the last number of an address that is told of meanwhile.
@@ -26,12 +26,7 @@ const HANGING: Duration = Duration::from_millis(1_500);
 #[test]
 fn known_targets_are_served_while_the_control_plane_hangs_or_is_cut_off() {
     let world = World::start("faults-control-plane");
-    let control_plane = world.control_plane(&[]);
-    let client = world.pod("client").start(&control_plane);
-    let server = world.pod("server").start(&control_plane);
-    let _http = server.http_server(SERVICE.target_port);
-    world.serve(&SERVICE, &[&server]);
-    reached(&client, address(&SERVICE));
+    let Pair { control_plane, client, server, http: _http } = world.pair(&SERVICE);
 
     let hang = || control_plane.process().signal(Signal::SIGSTOP);
     let go_on = || control_plane.process().signal(Signal::SIGCONT);
@@ -43,25 +38,20 @@ fn known_targets_are_served_while_the_control_plane_hangs_or_is_cut_off() {
         let load = load(&client, u64::from(last) << 32, 1_000);
         begin();
         world.serve(&new, &[&server]);
-        let unknown = client.request(&Request::get(address(&new), "/"));
+        let unknown = client.request(&Request::get(new.socket(), "/"));
         assert_eq!(unknown.verdict(), (503, Some("discovery_unavailable")));
         complete(load, 1_000);
         end();
-        reached(&client, address(&new));
+        client.reaches(&new);
     }
 }
 
 #[test]
 fn nothing_is_lost_while_a_peers_proxy_or_its_application_hangs() {
     let world = World::start("faults-hanging");
-    let control_plane = world.control_plane(&[]);
-    let client = world.pod("client").start(&control_plane);
-    let server = world.pod("server").start(&control_plane);
-    let http = server.http_server(SERVICE.target_port);
-    world.serve(&SERVICE, &[&server]);
-    reached(&client, address(&SERVICE));
+    let Pair { client, server, http, .. } = &world.pair(&SERVICE);
     for (first_id, process) in [(1, server.proxy()), (1 << 32, &http.process), (2 << 32, client.proxy())] {
-        let load = load(&client, first_id, 1_500);
+        let load = load(client, first_id, 1_500);
         // it is under way
         let before = http.received().len();
         wait::eventually("requests arrive", || (http.received().len() > before + 50).then_some(()));
@@ -80,7 +70,7 @@ fn a_proxy_that_is_killed_costs_what_it_had_in_its_hands() {
     let replicas = ["one", "two"].map(|name| world.pod(name).workload("server").start(&control_plane));
     let servers = [0, 1].map(|index| replicas[index].http_server(SERVICE.target_port));
     world.serve(&SERVICE, &[&replicas[0], &replicas[1]]);
-    reached(&client, address(&SERVICE));
+    client.reaches(&SERVICE);
 
     let under_way = load(&client, 1, 2_000);
     both_are_asked(&servers);
@@ -95,12 +85,7 @@ fn a_proxy_that_is_killed_costs_what_it_had_in_its_hands() {
 #[test]
 fn every_byte_arrives_where_packets_get_lost() {
     let world = World::start("faults-loss");
-    let control_plane = world.control_plane(&[]);
-    let client = world.pod("client").start(&control_plane);
-    let server = world.pod("server").start(&control_plane);
-    let http = server.http_server(SERVICE.target_port);
-    world.serve(&SERVICE, &[&server]);
-    reached(&client, address(&SERVICE));
+    let Pair { client, server, http, .. } = &world.pair(&SERVICE);
     if !std::path::Path::new(NFT).exists() {
         println!("skipped: every_byte_arrives_where_packets_get_lost: nft is not installed (Debian: nftables)");
         return;
@@ -108,13 +93,13 @@ fn every_byte_arrives_where_packets_get_lost() {
     // what comes after a lost packet arrives before its repetition: out of order
     let rules = "add table inet lossy; add chain inet lossy input { type filter hook input priority 0; }; \
                  add rule inet lossy input iifname eth0 numgen random mod 100 < 2 drop";
-    for pod in [&client, &server] {
+    for pod in [client, server] {
         pod.spawn("nft", &[NFT, rules]).succeed();
     }
     let plan = LoadPlan {
         protocols: vec![LoadProtocol::Http11, LoadProtocol::Http2, LoadProtocol::Grpc],
         largest_body: 1 << 20,
-        ..LoadPlan::new(address(&SERVICE), 1_500)
+        ..LoadPlan::new(SERVICE.socket(), 1_500)
     };
     let (result, mut sent) = client.load(&plan).finish(PATIENCE);
     assert_eq!((result.succeeded, result.examples), (1_500, vec![]));
@@ -131,7 +116,7 @@ fn load<'w>(client: &Pod<'w>, first_id: u64, requests: u64) -> Load<'w> {
         largest_body: 4096,
         connections: CONNECTIONS,
         per_second: Some(PER_SECOND),
-        ..LoadPlan::new(address(&SERVICE), requests)
+        ..LoadPlan::new(SERVICE.socket(), requests)
     })
 }
 
@@ -144,16 +129,6 @@ fn both_are_asked(servers: &[HttpServer<'_>; 2]) {
     wait::eventually("requests arrive at both", || {
         servers.iter().all(|server| server.received().len() > 50).then_some(())
     });
-}
-
-fn reached(client: &Pod<'_>, address: SocketAddr) {
-    wait::eventually(&format!("{address} is reached"), || {
-        (client.request(&Request::get(address, "/")).status == 200).then_some(())
-    });
-}
-
-fn address(service: &Service<'_>) -> SocketAddr {
-    (service.address, service.port).into()
 }
 
 const NFT: &str = "/usr/sbin/nft";

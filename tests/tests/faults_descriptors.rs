@@ -1,8 +1,8 @@
 //! Descriptors: who runs out of them says so and recovers, and no connection keeps one longer than it lives.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
-use minimesh_tests::apps::{Carrier, Hoard, Request, Shape, StreamResult};
+use minimesh_tests::apps::{Carrier, Hoard, Shape, StreamResult};
 use minimesh_tests::wait;
 use minimesh_tests::world::manifests::Service;
 use minimesh_tests::world::{Pod, World};
@@ -24,15 +24,15 @@ fn a_sidecar_without_descriptors_says_so_and_recovers() {
     let _servers = (server.http_server(HTTP.target_port), server.tcp_server("echo", BYTES.target_port));
     world.serve(&HTTP, &[&server]);
     world.serve(&BYTES, &[&server]);
-    reached(&client);
-    let talk = client.long_stream(address(&BYTES), Carrier::Tcp);
+    client.reaches(&HTTP);
+    let talk = client.long_stream(BYTES.socket(), Carrier::Tcp);
 
     let hoard = client.hoard(&hoard(&HTTP, Shape::HalfHead));
     let said = || client.proxy().log().contains("cannot accept connections").then_some(());
     wait::eventually("the sidecar says what it lacks", said);
     client.proxy().expect_running();
     hoard.kill();
-    reached(&client);
+    client.reaches(&HTTP);
     let StreamResult { sent, received, error } = talk.finish();
     assert_eq!((received, error), (sent, None), "a conversation that was there before");
     let repeated = client.proxy().log().matches("cannot accept connections").count();
@@ -52,7 +52,7 @@ fn connections_that_are_half_open_or_half_closed_do_not_leak() {
     for service in [&HTTP, &BYTES, &farewell] {
         world.serve(service, &[&server]);
     }
-    reached(&client);
+    client.reaches(&HTTP);
     // what is kept for the next connections is there from now on
     for service in [&BYTES, &farewell] {
         client.hoard(&Hoard { connections: 2, ..hoard(service, Shape::Open) }).kill();
@@ -69,11 +69,11 @@ fn connections_that_are_half_open_or_half_closed_do_not_leak() {
             (descriptors(pod) <= idle).then_some(())
         });
     }
-    reached(&client);
+    client.reaches(&HTTP);
 }
 
 fn hoard(service: &Service<'_>, shape: Shape) -> Hoard {
-    Hoard { address: address(service), connections: MANY, shape }
+    Hoard { address: service.socket(), connections: MANY, shape }
 }
 
 /// How many its sidecar has open, once that is the same a few times.
@@ -89,14 +89,4 @@ fn settled(pod: &Pod<'_>) -> f64 {
 /// With the one that asks.
 fn descriptors(pod: &Pod<'_>) -> f64 {
     pod.metric("process_open_fds", &[])
-}
-
-fn reached(client: &Pod<'_>) {
-    wait::eventually("the Service is reached", || {
-        (client.request(&Request::get(address(&HTTP), "/")).status == 200).then_some(())
-    });
-}
-
-fn address(service: &Service<'_>) -> SocketAddr {
-    (service.address, service.port).into()
 }

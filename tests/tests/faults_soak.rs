@@ -1,13 +1,12 @@
 //! A soak: mixed load and connections that come and go; memory and descriptors do not grow. As long as MINIMESH_SOAK_SECONDS
 //! says, which `cargo xtask test --soak 2h` sets; some seconds otherwise, which is enough to see what grows with every request.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use minimesh_tests::apps::{Hoard, LoadPlan, LoadProtocol, Request, Shape};
-use minimesh_tests::wait;
+use minimesh_tests::apps::{Hoard, LoadPlan, LoadProtocol, Shape};
 use minimesh_tests::world::manifests::Service;
-use minimesh_tests::world::{Pod, World};
+use minimesh_tests::world::{Pair, Pod, World};
 
 const SERVICE: Service<'_> =
     Service { name: "echo", address: Ipv4Addr::new(10, 43, 0, 10), port: 80, target_port: 8080, protocol: None };
@@ -24,26 +23,19 @@ fn neither_memory_nor_descriptors_grow() {
     let seconds = std::env::var_os("MINIMESH_SOAK_SECONDS").and_then(|text| text.to_str()?.parse().ok());
     let whole = Duration::from_secs(seconds.unwrap_or(SHORT));
     let world = World::start("soak");
-    let control_plane = world.control_plane(&[]);
-    let client = world.pod("client").start(&control_plane);
-    let server = world.pod("server").start(&control_plane);
-    let _http = server.http_server(SERVICE.target_port);
-    world.serve(&SERVICE, &[&server]);
-    wait::eventually("the Service is reached", || {
-        (client.request(&Request::get(address(), "/")).status == 200).then_some(())
-    });
+    let Pair { client, server, .. } = &world.pair(&SERVICE);
     let begun = Instant::now();
     let mut samples: [Vec<Sample>; 2] = Default::default();
     let mut round = 0;
     while begun.elapsed() < whole || round < 6 {
-        one_round(&client, round);
+        one_round(client, round);
         round += 1;
-        for (pod, samples) in [&client, &server].into_iter().zip(&mut samples) {
+        for (pod, samples) in [client, server].into_iter().zip(&mut samples) {
             samples.push(Sample::of(pod, begun.elapsed()));
         }
     }
     println!("{round} rounds of {ROUND} requests in {:.0} s", begun.elapsed().as_secs_f64());
-    for (pod, samples) in [&client, &server].into_iter().zip(&samples) {
+    for (pod, samples) in [client, server].into_iter().zip(&samples) {
         // the first third fills pools and caches
         let warm = &samples[samples.len() / 3..];
         let resident = growth(warm, |sample| sample.resident);
@@ -86,10 +78,10 @@ fn one_round(client: &Pod<'_>, round: u64) {
         largest_body: 256 << 10,
         protocols: vec![Grpc, Http10, Http11, Http2],
         requests_per_connection: Some(20),
-        ..LoadPlan::new(address(), ROUND)
+        ..LoadPlan::new(SERVICE.socket(), ROUND)
     };
     let load = client.load(&plan);
-    let left = client.hoard(&Hoard { address: address(), connections: LEFT, shape: Shape::HalfHead });
+    let left = client.hoard(&Hoard { address: SERVICE.socket(), connections: LEFT, shape: Shape::HalfHead });
     left.kill();
     let (result, _) = load.finish(Duration::from_secs(120));
     assert_eq!((result.succeeded, result.examples), (ROUND, vec![]));
@@ -104,8 +96,4 @@ fn growth(samples: &[Sample], value: fn(&Sample) -> f64) -> f64 {
     let slope = samples.iter().map(|sample| (sample.seconds - middle) * (value(sample) - level)).sum::<f64>() / spread;
     let length = samples.last().map_or(0.0, |sample| sample.seconds) - samples.first().map_or(0.0, |s| s.seconds);
     slope * length
-}
-
-fn address() -> SocketAddr {
-    (SERVICE.address, SERVICE.port).into()
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use minimesh_tests::apps::{Exchange, Request, Rogue, RogueResult};
 use minimesh_tests::wait;
 use minimesh_tests::world::manifests::Service;
-use minimesh_tests::world::{Pod, TRUST_DOMAIN, World};
+use minimesh_tests::world::{Pair, TRUST_DOMAIN, World};
 
 const SERVICE: Service<'_> =
     Service { name: "echo", address: Ipv4Addr::new(10, 43, 0, 10), port: 80, target_port: 8080, protocol: None };
@@ -16,16 +16,11 @@ const STRICT: (&str, &str) = ("config.linkerd.io/default-inbound-policy", "all-a
 #[test]
 fn a_server_with_another_identity_than_expected_gets_nothing() {
     let world = World::start("identity-of-server");
-    let control_plane = world.control_plane(&[]);
-    let client = world.pod("client").start(&control_plane);
-    let server = world.pod("server").start(&control_plane);
-    let http = server.http_server(SERVICE.target_port);
-    world.serve(&SERVICE, &[&server]);
-    reached(&client);
+    let Pair { client, server, http, .. } = &world.pair(&SERVICE);
 
     // the cluster now says that another account's pod is there; the process has still the old one's certificate
     server.claim_account("someone-else");
-    let request = Request::get(address(&SERVICE), "/").header("x-id", 1);
+    let request = Request::get(SERVICE.socket(), "/").header("x-id", 1);
     let refused = wait::eventually("the client expects someone else", || {
         let response = client.request(&request);
         (response.status != 200).then_some(response)
@@ -34,7 +29,7 @@ fn a_server_with_another_identity_than_expected_gets_nothing() {
     let before = http.received().len();
     assert_eq!(client.request(&request).verdict(), (502, Some("tls_identity_mismatch")));
     assert_eq!(http.received().len(), before);
-    assert!(counted(&client, "tls_identity_mismatch") >= 2.0);
+    assert!(client.errors("tls_identity_mismatch") >= 2.0);
 }
 
 #[test]
@@ -60,7 +55,7 @@ fn clients_without_a_valid_certificate_do_not_reach_the_application() {
     ] {
         let result = outsider.attack(&Rogue { id, ..rogue });
         assert!(matches!(result, RogueResult::Refused(_)), "{what}: {result:?}");
-        assert!(counted(&server, what) >= 1.0, "{what} is not counted");
+        assert!(server.errors(what) >= 1.0, "{what} is not counted");
     }
     assert_eq!(http.received().len(), 1, "{:?}", http.received());
 }
@@ -80,24 +75,19 @@ fn plaintext_does_not_pass_a_strict_port() {
     let result = outsider.exchange(&exchange);
     assert!(result.error.is_some() && result.received == 0, "{result:?}");
     assert_eq!(http.received(), Vec::<String>::new());
-    assert!(counted(&server, "policy_denied") >= 2.0);
+    assert!(server.errors("policy_denied") >= 2.0);
 }
 
 #[test]
 fn no_plaintext_is_on_any_veth() {
     let world = World::start("identity-capture");
-    let control_plane = world.control_plane(&[]);
-    let client = world.pod("client").start(&control_plane);
-    let server = world.pod("server").start(&control_plane);
-    let http = server.http_server(SERVICE.target_port);
+    let Pair { client, server, http, .. } = &world.pair(&SERVICE);
     let outsider = world.pod("outsider").unmeshed().start();
-    world.serve(&SERVICE, &[&server]);
-    reached(&client);
     let capture = world.run_app("capture", &["--marker", "MARKER"]);
     wait::eventually("the capture is ready", || capture.output().contains("ready").then_some(()));
 
     let secret = "MARKERsecret ".repeat(10_000);
-    let request = Request::get(address(&SERVICE), "/MARKERsecret").header("x-id", 1).body("POST", &secret[..100_000]);
+    let request = Request::get(SERVICE.socket(), "/MARKERsecret").header("x-id", 1).body("POST", &secret[..100_000]);
     assert_eq!(client.request(&request).status, 200);
     assert_eq!(http.received().len(), 1);
     // packets are seen in order: once this one is, all before it were
@@ -105,24 +95,6 @@ fn no_plaintext_is_on_any_veth() {
     outsider.request(&control);
     wait::eventually("the capture sees plaintext", || capture.output().contains("found control").then_some(()));
     assert!(!capture.output().contains("secret"), "{}", capture.output());
-}
-
-fn address(service: &Service<'_>) -> SocketAddr {
-    (service.address, service.port).into()
-}
-
-fn reached(client: &Pod<'_>) {
-    wait::eventually("the Service is reached", || {
-        (client.request(&Request::get(address(&SERVICE), "/")).status == 200).then_some(())
-    });
-}
-
-/// How often the pod's sidecar names that error in its metrics.
-fn counted(pod: &Pod<'_>, error: &str) -> f64 {
-    let response = pod.admin("/metrics");
-    let label = format!("error=\"{error}\"");
-    let series = response.body.lines().filter(|line| !line.starts_with('#') && line.contains(&label));
-    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 fn quiet(address: SocketAddr) -> Exchange {

@@ -1,6 +1,6 @@
 //! Kubernetes objects as a cluster would hold them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
@@ -49,6 +49,11 @@ pub fn namespace() -> Value {
 }
 
 impl Service<'_> {
+    /// Where clients find it.
+    pub fn socket(&self) -> SocketAddr {
+        (self.address, self.port).into()
+    }
+
     /// Its address of IPv6, where it has one: fd00:43::N for 10.43.0.N.
     pub fn address6(&self) -> Ipv6Addr {
         let [.., high, low] = self.address.octets();

@@ -6,6 +6,7 @@
 mod control_plane;
 pub mod manifests;
 mod node;
+mod pair;
 mod pod;
 mod process;
 mod programs;
@@ -22,6 +23,7 @@ use crate::stage::SELF;
 use crate::wait;
 
 pub use control_plane::ControlPlane;
+pub use pair::Pair;
 pub use pod::{Pod, PodBuilder, UnmeshedBuilder};
 pub use process::Process;
 pub use programs::{Collector, HttpServer, Load, LongStream};

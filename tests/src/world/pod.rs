@@ -365,6 +365,14 @@ impl<'w> Pod<'w> {
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// How often the sidecar's metrics name that error, in whichever of them.
+    pub fn errors(&self, word: &str) -> f64 {
+        let response = self.admin("/metrics");
+        let label = format!("error=\"{word}\"");
+        let series = response.body.lines().filter(|line| !line.starts_with('#') && line.contains(&label));
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     fn said<T: serde::de::DeserializeOwned>(&self, process: &Process<'w>) -> T {
         let status = process.wait();
         let output = process.output();
