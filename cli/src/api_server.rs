@@ -19,8 +19,14 @@ pub(crate) struct ApiServer {
 }
 
 impl ApiServer {
+    /// Does a command's work with a client, on a runtime of its own.
+    pub(crate) fn ask<T>(&self, work: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { work(self.connect().await?).await })
+    }
+
     /// A client; nothing is asked yet.
-    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+    async fn connect(&self) -> Result<Client, Failure> {
         // kube asks for the process's provider; where somebody has set it already it is the same
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Client::try_from(self.config().await?)?)

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use http::{Request, header::CONTENT_TYPE};
+use kube::Client;
 use minimesh_api::annotations::{SKIP_INBOUND_PORTS, entries};
 use serde_json::{Value, json};
 
@@ -42,15 +43,13 @@ struct Workload {
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.bypass())
+        self.cluster.ask(async |client| self.bypass(&client).await)
     }
 
-    async fn bypass(self) -> Result<(), Failure> {
+    async fn bypass(&self, client: &Client) -> Result<(), Failure> {
         let Workload { plural, name } = &self.workload;
         let namespace = &self.namespace;
         let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
-        let client = self.cluster.connect().await?;
         let get = Request::get(&path).body(Vec::new())?;
         let object: Value = client.request(get).await?;
         let template = &object["spec"]["template"];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube::Client;
 use minimesh_runtime::duration;
 use serde_json::{Value, json};
 
@@ -52,8 +53,7 @@ enum Form {
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let facts = runtime.block_on(self.settled())?;
+        let facts = self.cluster.ask(async |client| self.settled(&client).await)?;
         let found = self.found(&facts);
         match self.output {
             Form::Json => print_lines(&[format!("{:#}", as_json(&found))])?,
@@ -66,11 +66,10 @@ impl Args {
     }
 
     /// The facts, once nothing is starting any more, or the time is over.
-    async fn settled(&self) -> Result<Facts, Failure> {
-        let client = self.cluster.connect().await?;
+    async fn settled(&self, client: &Client) -> Result<Facts, Failure> {
         let end = tokio::time::Instant::now() + self.wait;
         loop {
-            let facts = gather(&client, &self.mesh_namespace, self.pre).await?;
+            let facts = gather(client, &self.mesh_namespace, self.pre).await?;
             let passes =
                 |(_, finding): &(&Check, Finding)| matches!(finding, Finding::Wrong(Problem { passes: true, .. }));
             if tokio::time::Instant::now() >= end || !self.found(&facts).iter().any(passes) {

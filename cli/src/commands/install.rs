@@ -34,8 +34,9 @@ impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let objects = self.installation.objects()?;
         if !self.ignore_cluster {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let facts = runtime.block_on(self.facts()).map_err(|failure| {
+            let namespace = self.installation.namespace();
+            let facts = self.cluster.ask(async |client| Ok(gather(&client, namespace, true).await?));
+            let facts = facts.map_err(|failure| {
                 Failure::new(format!("{}; --ignore-cluster prints the manifests without asking", failure.message()))
             })?;
             let problems = problems(facts, &objects);
@@ -47,13 +48,6 @@ impl Args {
             }
         }
         print_lines(&[stream(&objects).trim_end().to_owned()])
-    }
-}
-
-impl Args {
-    async fn facts(&self) -> Result<Facts, Failure> {
-        let client = self.cluster.connect().await?;
-        Ok(gather(&client, self.installation.namespace(), true).await?)
     }
 }
 

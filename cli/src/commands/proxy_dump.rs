@@ -4,7 +4,7 @@ use http::{Request, header::HOST};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::{Api, Client};
 
 use crate::{Failure, api_server::ApiServer, stats::asking::print_lines};
 
@@ -30,15 +30,14 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.dump())
+        self.cluster.ask(async |client| self.dump(client).await)
     }
 
-    async fn dump(self) -> Result<(), Failure> {
-        let Args { pod, namespace, cluster } = self;
-        let pods: Api<Pod> = Api::namespaced(cluster.connect().await?, &namespace);
+    async fn dump(&self, client: Client) -> Result<(), Failure> {
+        let Args { pod, namespace, .. } = self;
+        let pods: Api<Pod> = Api::namespaced(client, namespace);
         let failed = |why: String| Failure::new(format!("pod {namespace}/{pod}: {why}"));
-        let mut forwarder = pods.portforward(&pod, &[PORT]).await.map_err(|error| failed(error.to_string()))?;
+        let mut forwarder = pods.portforward(pod, &[PORT]).await.map_err(|error| failed(error.to_string()))?;
         let stream =
             forwarder.take_stream(PORT).ok_or_else(|| failed("the API server forwards no stream".to_owned()))?;
         let unanswered = |error: hyper::Error| {

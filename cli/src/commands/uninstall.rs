@@ -1,6 +1,7 @@
 //! `minimesh uninstall`: what is to be deleted.
 
 use http::{Request, StatusCode};
+use kube::Client;
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,8 +34,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (facts, made) = runtime.block_on(self.look())?;
+        let (facts, made) = self.cluster.ask(async |client| self.look(&client).await)?;
         let meshed = meshed(&facts);
         if !meshed.is_empty() && !self.force {
             let list = meshed.iter().map(|pod| format!("\n  {pod}")).collect::<String>();
@@ -54,10 +54,9 @@ impl Args {
 
 impl Args {
     /// The cluster, and what is in it that the chart did not make: `kubectl delete` takes what is missing for an error.
-    async fn look(&self) -> Result<(Facts, Vec<Value>), Failure> {
-        let client = self.cluster.connect().await?;
+    async fn look(&self, client: &Client) -> Result<(Facts, Vec<Value>), Failure> {
         let namespace = self.installation.namespace();
-        let facts = gather(&client, namespace, false).await?;
+        let facts = gather(client, namespace, false).await?;
         let mut made = Vec::new();
         for (api, kind, path, name) in MADE {
             let path = path.replace("NAMESPACE", namespace);

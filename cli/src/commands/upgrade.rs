@@ -33,11 +33,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let objects = self.installation.objects()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let facts = runtime.block_on(async {
-            let client = self.cluster.connect().await?;
-            Ok::<Facts, Failure>(gather(&client, self.installation.namespace(), false).await?)
-        })?;
+        let namespace = self.installation.namespace();
+        let facts = self.cluster.ask(async |client| Ok(gather(&client, namespace, false).await?))?;
         print_lines(&[stream(&objects).trim_end().to_owned()])?;
         let mut stderr = std::io::stderr();
         for line in restarts(&facts) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::{
     Failure,
     api_server::ApiServer,
@@ -34,19 +36,16 @@ impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let mut lines = vec![format!("minimesh {}", env!("CARGO_PKG_VERSION"))];
         if !self.client {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            match runtime.block_on(async { tokio::time::timeout(PATIENCE, self.facts()).await }) {
-                Ok(Ok(facts)) => lines.extend(of_cluster(&facts)),
-                Ok(Err(failure)) => lines.push(format!("cluster: not known: {}", failure.message())),
-                Err(_) => lines.push(format!("cluster: no answer in {} s", PATIENCE.as_secs())),
+            let facts = self.cluster.ask(async |client| {
+                let facts = timeout(PATIENCE, gather(&client, &self.mesh_namespace, false)).await;
+                Ok(facts.map_err(|_| Failure::new(format!("no answer in {} s", PATIENCE.as_secs())))??)
+            });
+            match facts {
+                Ok(facts) => lines.extend(of_cluster(&facts)),
+                Err(failure) => lines.push(format!("cluster: not known: {}", failure.message())),
             }
         }
         print_lines(&lines)
-    }
-
-    async fn facts(&self) -> Result<Facts, Failure> {
-        let client = self.cluster.connect().await?;
-        Ok(gather(&client, &self.mesh_namespace, false).await?)
     }
 }
 
