@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use kube::Client;
-use minimesh_runtime::admin::{self, Audience, Reply};
-use minimesh_runtime::{drain, logging, metrics as exposition, signals};
+use minimesh_runtime::admin::{self, Audience};
+use minimesh_runtime::{drain, logging, signals};
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -92,30 +91,12 @@ async fn life(args: Args) -> Result<(), Error> {
 }
 
 async fn admin(port: u16, registry: Registry, ready: watch::Receiver<Option<String>>) -> Result<admin::Server, Error> {
-    let registry = Arc::new(registry);
-    let server = admin::Server::bind(SocketAddr::from(([0, 0, 0, 0], port)), Audience::Network)
-        .await?
-        .get("/live", |_| async { Reply::text(StatusCode::OK, "live") })
-        .get("/metrics", move |_| {
-            let text = exposition::encode(&registry);
-            async move {
-                match text {
-                    Ok(text) => Reply::ok(exposition::CONTENT_TYPE, text),
-                    Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, error),
-                }
-            }
-        })
-        .get("/ready", move |_| {
-            let state = ready.borrow().clone();
-            async move {
-                match state {
-                    Some(state) if state.is_empty() => Reply::text(StatusCode::OK, "ready"),
-                    Some(why) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, why),
-                    None => Reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready: no certificate yet"),
-                }
-            }
-        });
-    Ok(server)
+    let server = admin::Server::bind(SocketAddr::from(([0, 0, 0, 0], port)), Audience::Network).await?;
+    Ok(server.health(registry, move || match &*ready.borrow() {
+        Some(state) if state.is_empty() => None,
+        Some(why) => Some(why.clone()),
+        None => Some("not ready: no certificate yet".to_owned()),
+    }))
 }
 
 /// The authority and a first serving certificate. The API server may be busy with its own start: asked until it answers.

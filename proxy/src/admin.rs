@@ -10,7 +10,7 @@ use http::StatusCode;
 use minimesh_api::model::{DefaultPolicy, Workload};
 use minimesh_identity::Credentials;
 use minimesh_runtime::admin::{Audience, Call, Error, Reply, Server};
-use minimesh_runtime::{logging, metrics as exposition, process};
+use minimesh_runtime::{logging, process};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -40,22 +40,11 @@ pub(crate) async fn bind(
     let own = [args.outbound_port, args.inbound_port, args.admin_port, args.admin_local_port].map(NonZeroU16::get);
     let network = SocketAddr::from((Ipv4Addr::UNSPECIFIED, args.admin_port.get()));
     let local = SocketAddr::from((LOCAL, args.admin_local_port.get()));
-    let registry = Arc::new(registry(handle.metrics()));
     let readiness = Readiness { credentials: handle.credentials(), workload: handle.workload() };
     let network = Server::bind(network, Audience::Network)
         .await?
-        .get("/live", |_| async { Reply::text(StatusCode::OK, "live") })
-        .get("/metrics", move |_| scrape(Arc::clone(&registry)))
-        .get("/probe/tcp/", move |call| probe(call, own))
-        .get("/ready", move |_| {
-            let missing = readiness.missing();
-            async move {
-                match missing {
-                    None => Reply::text(StatusCode::OK, "ready"),
-                    Some(missing) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, missing),
-                }
-            }
-        });
+        .health(registry(handle.metrics()), move || readiness.missing().map(str::to_owned))
+        .get("/probe/tcp/", move |call| probe(call, own));
     let (ask, asked) = mpsc::channel(4);
     let logs = Arc::new(logs);
     let shown = Arc::clone(&logs);
@@ -119,13 +108,6 @@ fn registry(metrics: &Arc<Metrics>) -> Registry {
     process::register(&mut registry, "proxy");
     registry.register_collector(Box::new(Exposition(Arc::clone(metrics))));
     registry
-}
-
-async fn scrape(registry: Arc<Registry>) -> Reply {
-    match exposition::encode(&registry) {
-        Ok(text) => Reply::ok(exposition::CONTENT_TYPE, text),
-        Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, error),
-    }
 }
 
 async fn dump(ask: mpsc::Sender<DumpRequest>) -> Reply {

@@ -19,7 +19,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+
+use crate::metrics;
 
 /// Who may talk to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +144,31 @@ impl Server {
             return self;
         }
         self.route(http::Method::POST, path, handler)
+    }
+
+    /// Answers what every part answers: `/live`, `/metrics` and, as long as nothing is missing, `/ready`.
+    #[must_use]
+    pub fn health(self, registry: Registry, missing: impl Fn() -> Option<String> + Send + Sync + 'static) -> Server {
+        let registry = Arc::new(registry);
+        self.get("/live", |_| async { Reply::text(StatusCode::OK, "live") })
+            .get("/metrics", move |_| {
+                let registry = Arc::clone(&registry);
+                async move {
+                    match metrics::encode(&registry) {
+                        Ok(text) => Reply::ok(metrics::CONTENT_TYPE, text),
+                        Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, error),
+                    }
+                }
+            })
+            .get("/ready", move |_| {
+                let missing = missing();
+                async move {
+                    match missing {
+                        None => Reply::text(StatusCode::OK, "ready"),
+                        Some(missing) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, missing),
+                    }
+                }
+            })
     }
 
     /// Serves until `until` resolves; connections that are in the middle of an answer get a second to finish.
