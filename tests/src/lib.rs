@@ -11,10 +11,13 @@
 //!                                        └── netns-runner enter → netns-runner app …     in a pod's namespace
 //! ```
 //!
+//! Tests of a real Kubernetes, which `cargo xtask test` starts before them, are told to a [`cluster::Cluster`].
+//!
 //! Every wait has a deadline and an event; no address outside of the namespaces is ever dialled.
 
 pub mod apps;
 pub mod body;
+pub mod cluster;
 pub mod compat;
 pub mod demo;
 pub mod http;

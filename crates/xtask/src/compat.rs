@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cache;
 use crate::host;
 use crate::workspace::{self, Workspace};
 
@@ -113,24 +114,9 @@ impl Kit {
         let [tool, argument] = self.tool;
         let version = Command::new(tool).arg(argument).stdin(Stdio::null()).output();
         let version = version.map_err(|error| format!("{tool}: {error}"))?;
-        let key = key(source, &version.stdout).map_err(|error| format!("{}: {error}", source.display()))?;
-        let folder = cache().join(format!("{}-{key:016x}", self.name));
-        if folder.is_dir() {
-            return Ok(folder);
-        }
-        // made beside its place and moved there whole: a kit that is there is complete
-        let draft = folder.with_extension(format!("draft-{}", std::process::id()));
-        // of a process of that number that was ended in the middle
-        let _ = std::fs::remove_dir_all(&draft);
-        std::fs::create_dir_all(&draft).map_err(|error| format!("{}: {error}", draft.display()))?;
-        let made = workspace::passes(&mut host::within(LIMIT, &(self.make)(source, &draft)));
-        let moved = made.and_then(|()| match std::fs::rename(&draft, &folder) {
-            Err(error) if !folder.is_dir() => Err(format!("{}: {error}", folder.display())),
-            _ => Ok(folder),
-        });
-        // gone if it was moved; half made otherwise
-        let _ = std::fs::remove_dir_all(&draft);
-        moved
+        let key = cache::key(source, &version.stdout).map_err(|error| format!("{}: {error}", source.display()))?;
+        let folder = cache::folder("minimesh-compat").join(format!("{}-{key:016x}", self.name));
+        cache::made(folder, |draft| workspace::passes(&mut host::within(LIMIT, &(self.make)(source, draft))))
     }
 }
 
@@ -171,47 +157,4 @@ fn python(source: &Path, kit: &Path) -> Command {
     command.current_dir(source).args(["-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]);
     command.args(["--only-binary", ":all:", "--no-compile", "--requirement", "requirements.lock", "--target"]).arg(kit);
     command
-}
-
-/// Of everything in the folder, and of the tool's version.
-fn key(source: &Path, version: &[u8]) -> std::io::Result<u64> {
-    let mut files = Vec::new();
-    let mut folders = vec![source.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    files.sort();
-    let mut key = fnv(FNV_START, version);
-    for file in files {
-        key = fnv(key, file.strip_prefix(source).unwrap_or(&file).as_os_str().as_encoded_bytes());
-        key = fnv(fnv(key, &[0]), &std::fs::read(&file)?);
-    }
-    Ok(key)
-}
-
-/// FNV-1a: the same in every version of this tool, which the standard library's hasher does not promise.
-fn fnv(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-fn cache() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    base.unwrap_or_else(std::env::temp_dir).join("minimesh-compat")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_is_that_of_fnv_1a() {
-        assert_eq!(fnv(FNV_START, b""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(fnv(FNV_START, b"a"), 0xaf63_dc4c_8601_ec8c);
-    }
 }

@@ -6,8 +6,7 @@ use std::process::{Command, Stdio};
 /// Installs Debian packages of which the program is missing, when root; says what was done, or what is missing. Services that
 /// come with them are not started.
 pub(crate) fn install(packages: &[(&str, &str)], path: &str) -> String {
-    let missing = |(_, program): &&(&str, &str)| !is_on(path, program);
-    let missing: Vec<&str> = packages.iter().filter(missing).map(|(package, _)| *package).collect();
+    let missing = missing(packages, path);
     if missing.is_empty() {
         return "Debian packages: none missing".to_owned();
     }
@@ -54,6 +53,11 @@ pub(crate) fn within(limit: &str, command: &Command) -> Command {
         None => &mut limited,
     };
     limited
+}
+
+/// The packages of which the program is not there.
+pub(crate) fn missing<'p>(packages: &[(&'p str, &str)], path: &str) -> Vec<&'p str> {
+    packages.iter().filter(|(_, program)| !is_on(path, program)).map(|(package, _)| *package).collect()
 }
 
 /// While it lives, packages that are installed start no service of theirs.

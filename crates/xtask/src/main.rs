@@ -1,15 +1,18 @@
-//! Tasks of this repository: `cargo xtask test`, `ci`, `check`, `gen-docs`, `icount`, `fuzz`, `kits`.
+//! Tasks of this repository: `cargo xtask test`, `ci`, `check`, `gen-docs`, `icount`, `fuzz`, `kits`, `image`, `cluster`.
 //!
 //! Dispatches and nothing else. No task needs more than the standard library and `serde_json`, so that the tool compiles in
 //! seconds on a machine that has nothing yet.
 
+mod cache;
 mod checks;
 mod ci;
+mod cluster;
 mod compat;
 mod docs;
 mod fuzz;
 mod host;
 mod icount;
+mod image;
 mod report;
 mod source;
 mod test;
@@ -32,6 +35,12 @@ usage: cargo xtask TASK
   icount [--accept REASON]           instructions, allocations and bytes of a request, beside the committed baseline
   kits                               fetch what the compat layer needs, and print the shell's lines in which a test finds it
   gen-docs [--check]                 write docs/errors.md and docs/reference/, or say whether they are up to date
+  image [--arch amd64|arm64] [--profile shipped|release] [--program FILE] [--name NAME:TAG]… [--output FILE]
+                                     one static image with every part of the mesh, as a tar for `ctr images import`,
+                                     `k3s ctr images import` and `docker load`
+  cluster up [NODES]|down|…          a real Kubernetes in namespaces of this machine (root; `cluster help` says more)
+  cluster build                      only build what it is made of
+  cluster images | servers           build and load the images that tests put into pods; those of Debian's servers alone
 ";
 
 fn main() -> ExitCode {
@@ -41,7 +50,7 @@ fn main() -> ExitCode {
         return kits();
     }
     match run(&arguments) {
-        Ok(report) => report.finish(),
+        Ok(code) => code,
         Err(message) => {
             eprintln!("xtask: {message}");
             ExitCode::from(2)
@@ -67,7 +76,7 @@ fn kits() -> ExitCode {
     }
 }
 
-fn run(arguments: &[&str]) -> Result<Report, String> {
+fn run(arguments: &[&str]) -> Result<ExitCode, String> {
     let workspace = Workspace::load()?;
     let mut report = Report::default();
     match *arguments {
@@ -77,6 +86,10 @@ fn run(arguments: &[&str]) -> Result<Report, String> {
             test::run(&workspace, &[layer], &mut report);
         }
         ["test", "--soak", duration] => test::soak(&workspace, duration, &mut report)?,
+        ["cluster", ref rest @ ..] => return cluster::command(&workspace, rest).map(ExitCode::from),
+        ["image", ref rest @ ..] => {
+            return image::make(&workspace, image::Wanted::parse(rest)?).map(|_| ExitCode::SUCCESS);
+        }
         ["ci"] => ci::run(&workspace, ci::Tests::Run, &mut report),
         ["ci", "--without-tests"] => ci::run(&workspace, ci::Tests::Leave, &mut report),
         ["check"] => checks::run(&workspace, &mut report),
@@ -87,5 +100,5 @@ fn run(arguments: &[&str]) -> Result<Report, String> {
         ["gen-docs", "--check"] => docs::run(&workspace, docs::Mode::Compare, &mut report),
         _ => return Err(format!("unknown task\n{USAGE}")),
     }
-    Ok(report)
+    Ok(report.finish())
 }

@@ -58,6 +58,11 @@ impl Report {
         self.steps.push(Step { name, outcome, took: begun.elapsed() });
     }
 
+    /// Whether a step so far did.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.steps.iter().any(|step| step.outcome.failed > 0)
+    }
+
     /// Prints the table and the last line.
     pub(crate) fn finish(self) -> ExitCode {
         println!("\n{:<46} {:<9} {:>7} {:>7} {:>7} {:>8}", "step", "result", "passed", "failed", "skipped", "minutes");

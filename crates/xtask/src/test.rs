@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use crate::cluster;
 use crate::compat;
 use crate::host;
 use crate::report::{Outcome, Report};
@@ -11,12 +13,17 @@ use crate::workspace::{self, Workspace};
 /// The crate whose tests need network namespaces and the real program.
 const NETNS_CRATE: &str = "minimesh-tests";
 const NETNS_FOLDER: &str = "tests/tests";
-/// Begins the names of files of that folder that are a layer of their own.
+/// Begin the names of files of that folder that are a layer of their own.
 const COMPAT: &str = "compat_";
+const CLUSTER: &str = "cluster_";
 /// The file of that folder that can be made to last.
 const SOAK: &str = "faults_soak";
 /// What those tests use of Debian's, beside what every Debian has: packets get lost by its rules.
 const NETNS_PACKAGES: [(&str, &str); 1] = [("nftables", "nft")];
+/// So long may Kubernetes be compiled while somebody waits for all tests; about ten minutes are usual, and what was done is kept.
+const BUILD_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// Names the program under test to the tests.
+const PROGRAM: &str = "MINIMESH_BINARY";
 /// Begins a line in which a test says that it did not run: `skipped: NAME: REASON`.
 const SKIPPED: &str = "skipped: ";
 
@@ -59,11 +66,16 @@ pub(crate) fn run(workspace: &Workspace, layers: &[Layer], report: &mut Report) 
                     let installed = host::install(&NETNS_PACKAGES, &compat::path());
                     Outcome { note: installed, ..Outcome::preparation(Ok(())) }
                 });
-                worlds(workspace, "netns", |name| !name.starts_with(COMPAT), &[], report);
+                worlds(
+                    workspace,
+                    "netns",
+                    |name| ![COMPAT, CLUSTER].iter().any(|own| name.starts_with(own)),
+                    &[],
+                    report,
+                );
             }
             Layer::Compat => compat(workspace, report),
-            Layer::Cluster => report
-                .step("cluster", || Outcome::skipped("there is none yet: nothing of minimesh installs into a cluster")),
+            Layer::Cluster => in_cluster(workspace, (layers.len() > 1).then_some(BUILD_WITHIN), report),
         }
     }
 }
@@ -117,6 +129,81 @@ fn worlds(
     let build = ["build", "--release", "--bin", "minimesh"];
     let build = || Outcome::preparation(workspace::passes(&mut workspace.cargo(&build)));
     report.step(format!("{layer}: build minimesh"), build);
+    let mut environment = environment.to_vec();
+    environment.push((PROGRAM.to_owned(), workspace.target.join("release/minimesh").display().to_string()));
+    stories(workspace, layer, chosen, &environment, report);
+}
+
+/// Tests on a real Kubernetes, which is started before them and ends after them. What says why one failed is kept.
+fn in_cluster(workspace: &Workspace, build_within: Option<Duration>, report: &mut Report) {
+    if let Err(why) = cluster::possible() {
+        return report.step("cluster", || Outcome::skipped(why));
+    }
+    let mut kit = None;
+    report.step("cluster: prepare", || match cluster::prepare(workspace, build_within) {
+        Ok((folder, note)) => {
+            kit = Some(folder);
+            Outcome { note, ..Outcome::preparation(Ok(())) }
+        }
+        Err(cluster::Missing::Here(why)) => Outcome::skipped(why),
+        Err(cluster::Missing::Broken(why)) => Outcome::preparation(Err(why)),
+    });
+    let Some(kit) = kit else { return };
+    let mut images = Vec::new();
+    let mut lacking = String::new();
+    report.step("cluster: build images", || {
+        let made = cluster::images(workspace).map(|made| (images, lacking) = made);
+        Outcome { note: lacking.clone(), ..Outcome::preparation(made) }
+    });
+    if images.is_empty() {
+        return;
+    }
+    let script = |arguments: &[&str]| {
+        let mut script = cluster::script(workspace, arguments);
+        script.env(cluster::NAME, cluster::OF_TESTS).env(cluster::KIT, &kit);
+        script
+    };
+    let mut up = false;
+    report.step("cluster: up", || {
+        // nothing of ours runs in it yet: a machine on which it does not start is one that lacks something
+        if let Err(why) = workspace::passes(&mut script(&["up"])) {
+            return Outcome::skipped(format!("no Kubernetes starts on this machine: {why}"));
+        }
+        up = true;
+        let mut load = script(&["load"]);
+        Outcome::preparation(workspace::passes(load.args(&images).stdout(Stdio::null())))
+    });
+    if up {
+        let environment = [
+            (PROGRAM, cluster::program(workspace).display().to_string()),
+            (cluster::NAME, cluster::OF_TESTS.to_owned()),
+            (cluster::LACKING, lacking),
+            ("PATH", cluster::path()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        stories(workspace, "cluster", |name| name.starts_with(CLUSTER), &environment, report);
+    }
+    let keep = report.has_failed() || !up;
+    report.step("cluster: down", || {
+        let mut note = String::new();
+        if keep {
+            let folder = workspace.target.join("cluster-logs");
+            let _ = std::fs::remove_dir_all(&folder);
+            let kept = workspace::passes(script(&["logs"]).arg(&folder));
+            note = kept.map_or_else(|error| error, |()| format!("logs are kept in {}", folder.display()));
+        }
+        Outcome { note, ..Outcome::preparation(workspace::passes(&mut script(&["down"]))) }
+    });
+}
+
+/// Builds and runs those files of the tests folder that `chosen` likes.
+fn stories(
+    workspace: &Workspace,
+    layer: &str,
+    chosen: impl Fn(&str) -> bool,
+    environment: &[(String, String)],
+    report: &mut Report,
+) {
     // the whole workspace is named, and not the one crate: dependencies then have the features that they have in the unit
     // layer, and are not compiled again
     let mut names = match test_names(workspace) {
@@ -133,7 +220,6 @@ fn worlds(
         let mut command = workspace.cargo(&tests);
         // one world at a time: each has its own processes for two cores
         command.args(["--", "--test-threads", "1", "--nocapture"]);
-        command.env("MINIMESH_BINARY", workspace.target.join("release/minimesh"));
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         counted(command)
     });

@@ -15,6 +15,7 @@ pub(crate) struct Workspace {
 /// One crate of ours.
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) version: String,
     /// Direct dependencies that end up in what is shipped: normal ones, not those of tests and build scripts.
     pub(crate) dependencies: Vec<String>,
 }
@@ -33,6 +34,12 @@ impl Workspace {
             target: path("target_directory")?,
             packages: metadata["packages"].as_array().into_iter().flatten().map(package).collect(),
         })
+    }
+
+    /// The version of one of our crates.
+    pub(crate) fn version(&self, name: &str) -> Result<&str, String> {
+        let package = self.packages.iter().find(|package| package.name == name);
+        package.map(|package| &*package.version).ok_or_else(|| format!("there is no crate {name}"))
     }
 
     /// A cargo command at the root, without colours in what is read by us.
@@ -66,7 +73,12 @@ impl Workspace {
 fn package(value: &Value) -> Package {
     let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
     let dependencies = value["dependencies"].as_array().into_iter().flatten();
-    Package { name: name(value), dependencies: dependencies.filter(|one| one["kind"].is_null()).map(name).collect() }
+    let version = value["version"].as_str().unwrap_or_default().to_owned();
+    Package {
+        name: name(value),
+        version,
+        dependencies: dependencies.filter(|one| one["kind"].is_null()).map(name).collect(),
+    }
 }
 
 /// Runs a command with its output on the terminal.

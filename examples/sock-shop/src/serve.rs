@@ -83,7 +83,16 @@ pub(crate) async fn linger(mut stop: Stop) {
     tokio::time::sleep(stop::LINGER).await;
 }
 
-async fn connection<S: Service>(stream: TcpStream, service: Rc<S>, counts: Rc<Counts>, mut stop: Stop) {
+/// Until a connection is to end: at once when the process is asked to stop, but one that has asked nothing yet is given time, since its
+/// client could not know. Its first answer says that it is the last.
+async fn lingering(mut stop: Stop, served: &Cell<u32>) {
+    stop.asked().await;
+    if served.get() == 0 {
+        linger(stop).await;
+    }
+}
+
+async fn connection<S: Service>(stream: TcpStream, service: Rc<S>, counts: Rc<Counts>, stop: Stop) {
     // answers are written whole; waiting for more to send would only delay them
     let _ = stream.set_nodelay(true);
     let served = Cell::new(0u32);
@@ -99,7 +108,7 @@ async fn connection<S: Service>(stream: TcpStream, service: Rc<S>, counts: Rc<Co
     let mut life = pin!(builder.serve_connection(TokioIo::new(stream), handler));
     let ended = tokio::select! {
         ended = life.as_mut() => ended,
-        () = stop.asked() => {
+        () = lingering(stop, &served) => {
             life.as_mut().graceful_shutdown();
             life.await
         }
@@ -116,6 +125,8 @@ async fn respond<S: Service>(
     last: bool,
 ) -> http::Response<Payload> {
     let method = request.method().clone();
+    // who only asks how the service is, is no customer
+    let counted = !matches!(request.uri().path(), "/health" | "/metrics");
     let (answer, names) = match read(request).await {
         Ok(request) => {
             let answer = answer(service, counts, &request).await.unwrap_or_else(|failure| failure.answer());
@@ -123,7 +134,9 @@ async fn respond<S: Service>(
         }
         Err(failure) => (failure.answer(), Vec::new()),
     };
-    counts.count(&method, answer.status);
+    if counted {
+        counts.count(&method, answer.status);
+    }
     let mut response = http::Response::new(answer.payload);
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
@@ -189,8 +202,9 @@ impl Counts {
     }
 
     fn exposition(&self, service: &str) -> String {
-        let mut text =
-            String::from("# HELP http_requests_total Requests answered.\n# TYPE http_requests_total counter\n");
+        let mut text = String::from(
+            "# HELP http_requests_total Requests answered, without those for health and metrics.\n# TYPE http_requests_total counter\n",
+        );
         for ((method, status), count) in self.0.borrow().iter() {
             // writing to a String cannot fail
             let _ = writeln!(

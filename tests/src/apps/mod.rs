@@ -11,6 +11,7 @@ mod http_load;
 mod http_request;
 mod http_server;
 mod long_stream;
+mod open_loop;
 mod rogue;
 mod tcp_client;
 mod tcp_server;
@@ -27,12 +28,13 @@ pub use hoard::{Hoard, Shape};
 pub use http_load::{LoadPlan, LoadProtocol, LoadResult};
 pub use http_request::{Request, Response};
 pub use long_stream::{Carrier, StreamResult};
+pub use open_loop::{OpenLoopPlan, OpenLoopResult};
 pub use rogue::{Rogue, RogueResult};
 pub use tcp_client::{Exchange, ExchangeResult};
 
 type App = fn(&Flags) -> Result<(), Failure>;
 
-const APPS: [(&str, App); 12] = [
+const APPS: [(&str, App); 13] = [
     ("capture", capture::run),
     ("collector", collector::run),
     ("dial", dial::run),
@@ -42,6 +44,7 @@ const APPS: [(&str, App); 12] = [
     ("http-request", http_request::run),
     ("http-server", http_server::run),
     ("long-stream", long_stream::run),
+    ("open-loop", open_loop::run),
     ("rogue", rogue::run),
     ("tcp-client", tcp_client::run),
     ("tcp-server", tcp_server::run),

@@ -1,0 +1,93 @@
+//! What processes of the cluster hold, as the kernel counts it: a page that several share is divided among them.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use super::Cluster;
+
+/// Pss in KiB, by what runs: the program's role and the pod that it runs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory(pub BTreeMap<String, Vec<u64>>);
+
+impl Cluster {
+    /// Of every minimesh process in the nodes, by role (`proxy`, `control-plane`, …). The shop's services are no part of the mesh.
+    pub fn mesh_memory(&self) -> Memory {
+        let nodes = self.nodes();
+        let mut memory = Memory::default();
+        for entry in fs::read_dir("/proc").expect("this machine has processes").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            if !nodes.iter().any(|(node, _)| cgroup.contains(&format!("/{node}/kubepods"))) {
+                continue;
+            }
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<String> =
+                command.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            let Some(role) = role(&words) else { continue };
+            // a process that ended meanwhile holds nothing
+            let Some(pss) = pss(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default()) else {
+                continue;
+            };
+            memory.0.entry(role).or_default().push(pss);
+        }
+        memory
+    }
+}
+
+impl Memory {
+    /// Of all of them.
+    pub fn sum(&self) -> u64 {
+        self.0.values().flatten().sum()
+    }
+
+    /// One line for each role.
+    pub fn table(&self) -> String {
+        let mut table = format!("{:<16} {:>6} {:>10} {:>10}\n", "role", "count", "sum KiB", "most KiB");
+        for (role, each) in &self.0 {
+            let (sum, most) = (each.iter().sum::<u64>(), each.iter().max().copied().unwrap_or_default());
+            table.push_str(&format!("{role:<16} {:>6} {sum:>10} {most:>10}\n", each.len()));
+        }
+        table.push_str(&format!(
+            "{:<16} {:>6} {:>10}\n",
+            "all",
+            self.0.values().map(Vec::len).sum::<usize>(),
+            self.sum()
+        ));
+        table
+    }
+}
+
+/// `minimesh proxy …` or a link named after the part.
+fn role(words: &[String]) -> Option<String> {
+    let program = words.first()?.rsplit('/').next()?;
+    let role = match program.strip_prefix("minimesh-") {
+        Some(part) => part,
+        None if program == "minimesh" => words.get(1)?,
+        None => return None,
+    };
+    (role != "sock-shop").then(|| role.to_owned())
+}
+
+fn pss(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_known_by_their_command_lines() {
+        let role = |line: &str| role(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(role("/minimesh proxy --x").as_deref(), Some("proxy"));
+        assert_eq!(role("/minimesh-control-plane --kubernetes").as_deref(), Some("control-plane"));
+        assert_eq!(role("minimesh sock-shop carts"), None);
+        assert_eq!(role("/coredns"), None);
+    }
+
+    #[test]
+    fn pss_is_read_from_the_kernels_sum() {
+        assert_eq!(pss("Rss:  12 kB\nPss:   7 kB\nPss_Anon: 1 kB\n"), Some(7));
+    }
+}
