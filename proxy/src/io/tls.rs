@@ -174,11 +174,10 @@ impl Tls {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             self.decrypt()?;
-            // Answers to KeyUpdate go out now if the socket takes them, else with the next write.
-            if !self.outgoing.is_empty()
-                && let Poll::Ready(Err(error)) = self.poll_flush(cx)
-            {
-                return Poll::Ready(Err(error));
+            // Answers to KeyUpdate go out now if the socket takes them, else with the next write, which also says if it fails: a
+            // peer that takes no more may have sent something before.
+            if !self.outgoing.is_empty() {
+                let _ = self.poll_flush(cx);
             }
         }
     }

@@ -18,6 +18,7 @@ use super::link::Timer;
 use super::server;
 use super::wire::{Socket, Wire};
 use crate::error::Kind;
+use crate::http::linger;
 use crate::metrics::CloseReason;
 use crate::worker::Worker;
 
@@ -148,6 +149,11 @@ pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
     };
     drop(connection);
     let _ = timeout(AFTERMATH, async { while streams.join_next().await.is_some() {} }).await;
+    if ended.reason == CloseReason::Clean {
+        // The last answers may lie in the kernel, and a client that reads them opens its windows: closed now, the socket would
+        // answer that with an RST, and what lies there would be lost (ADR 6).
+        Box::pin(linger(socket.take())).await;
+    }
     ended
 }
 

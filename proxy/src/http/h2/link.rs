@@ -224,7 +224,7 @@ pub(crate) async fn drive(driver: Driver) -> CloseReason {
     let end = poll_fn(|cx| {
         *link.driver.borrow_mut() = Some(cx.waker().clone());
         let polled = Pin::new(&mut connection).poll(cx);
-        if let Poll::Ready(Err(error)) = link.socket.poll_flush(cx) {
+        if let Poll::Ready(Err(error)) = link.socket.poll_flush_to_reader(cx) {
             return Poll::Ready(CloseReason::of(&error));
         }
         if let Poll::Ready(ended) = polled {

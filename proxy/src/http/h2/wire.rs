@@ -36,6 +36,8 @@ struct Ends {
     refusal: Option<PeerError>,
     /// Of a client: whether it is in the middle of a head.
     unfinished: Option<Box<Unfinished>>,
+    /// The peer takes nothing more: what is gathered is thrown away.
+    deaf: bool,
 }
 
 /// What an idle connection looks like from outside.
@@ -58,6 +60,7 @@ pub(crate) fn wire(conn: Conn) -> (Wire, Socket) {
         outgoing: Buffer::default(),
         refusal: None,
         unfinished: None,
+        deaf: false,
     }));
     (Wire(Rc::clone(&ends)), Socket(ends))
 }
@@ -66,6 +69,27 @@ impl Socket {
     /// Sends what was gathered. Pending: the rest goes when the socket takes it, and the task is woken.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_flush(cx)
+    }
+
+    /// The same for a connection whose answers are awaited: a peer that has closed its socket resets it when more comes, a window's
+    /// update for example, and may have sent everything before. So a socket that fails to write is read to its end all the same.
+    pub(super) fn poll_flush_to_reader(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ends = &mut *self.0.borrow_mut();
+        match ends.poll_flush(cx) {
+            Poll::Ready(Err(error)) if error.raw_os_error().is_some() => {
+                ends.deaf = true;
+                ends.poll_flush(cx)
+            }
+            flushed => flushed,
+        }
+    }
+
+    /// Takes the connection out; the others who hold it find it closed.
+    pub(super) fn take(&self) -> Conn {
+        let ends = &mut *self.0.borrow_mut();
+        let stream = std::mem::replace(&mut ends.stream, Stream::Closed);
+        ends.outgoing.clear();
+        Conn { stream, buffer: std::mem::take(&mut ends.incoming) }
     }
 
     /// Asks something of the connection's TLS, where it has any.
@@ -117,6 +141,11 @@ impl Socket {
 
 impl Ends {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            self.outgoing.clear();
+            self.outgoing.release();
+            return Poll::Ready(Ok(()));
+        }
         let mut at = 0;
         let sent = self.stream.poll_send(cx, self.outgoing.bytes(), &mut at);
         self.outgoing.consume(at);

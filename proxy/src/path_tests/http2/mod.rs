@@ -6,6 +6,7 @@ mod bodies;
 mod chaos;
 mod flow;
 mod grpc;
+mod leaving;
 mod life;
 mod observe;
 mod resets;
