@@ -159,7 +159,7 @@ fn addresses_have_one_spelling() {
 #[test]
 fn a_bundle_without_roots_is_refused() {
     for roots in [Vec::new(), vec![Vec::new().into()]] {
-        let bundle = grpc::TrustBundle { trust_domain: "cluster.local".to_owned(), roots };
+        let bundle = grpc::TrustBundle { trust_domain: "cluster.local".to_owned(), roots, issuing: 0 };
         assert!(TrustBundle::try_from(bundle).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! What is sent is what was meant; what is received is refused or valid, never a panic.
 
 use minimesh_api::grpc;
-use minimesh_api::model::{Endpoints, EndpointsDelta, ResourceKey};
+use minimesh_api::model::{Endpoints, EndpointsDelta, Identities, ResourceKey};
 use minimesh_api::wire::{
     Assembly, Certified, Certify, EndpointsPart, Report, Request, Response, State, Update, UpdateHead, version,
 };
@@ -52,6 +52,8 @@ fn samples_survive_the_wire() {
     assert_eq!(Certified::try_from(through_bytes(&grpc::CertifyResponse::from(&certified))), Ok(certified));
     let report = samples::report();
     assert_eq!(Report::try_from(through_bytes(&grpc::ReportRequest::from(&report))), Ok(report));
+    let identities = samples::identities();
+    assert_eq!(Identities::try_from(through_bytes(&grpc::IdentitiesResponse::from(&identities))), Ok(identities));
     let edges = samples::reported_edges();
     assert_eq!(Vec::try_from(through_bytes(&grpc::EdgesResponse::from(edges.as_slice()))), Ok(edges));
 }

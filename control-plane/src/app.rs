@@ -1,7 +1,7 @@
 //! Wiring: every part of the control plane, in the order in which it starts, as a list.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,25 +9,29 @@ use std::time::Duration;
 use minimesh_api::grpc::identity_server::IdentityServer;
 use minimesh_api::grpc::operator_server::OperatorServer;
 use minimesh_api::grpc::telemetry_server::TelemetryServer;
-use minimesh_identity::authority::Authority;
 use minimesh_index::{Index, Settings};
-use minimesh_runtime::{admin, drain, logging, metrics as exposition, signals};
+use minimesh_runtime::{admin, drain, logging, signals};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::answers::Answers;
 use crate::args::Args;
-use crate::certify::{self, Certifier};
-use crate::folder::{self, Folder, FolderError, Problem};
+use crate::certify::{Certifier, Tokens};
+use crate::folder::FolderError;
+use crate::issuing::InForce;
+use crate::kubernetes::{ConnectError, Heard};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::operator::Socket;
+use crate::operator::{self, Socket};
+use crate::own;
 use crate::publish::Publisher;
 use crate::serve::Server;
-use crate::telemetry::{Answers, Collector, Reports};
+use crate::start::{Origin, spread_trust};
+use crate::telemetry::{Collector, Reports};
 use crate::watch::Discovery;
-use crate::{own, session_key};
 
 /// Why the control plane cannot go on: what, where, why, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -46,17 +50,36 @@ pub enum Error {
     /// The folders cannot be watched.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The control plane's own identity or certificate.
+    #[error("the control plane's own identity: {error}; see --trust-domain and --namespace")]
+    Identity {
+        /// What is wrong.
+        error: minimesh_identity::Error,
+    },
     /// Folder mode inside Kubernetes: its tokens are not the cluster's.
     #[error(
         "manifests from a folder inside a Kubernetes cluster (KUBERNETES_SERVICE_HOST is set): pods would be trusted by \
-         the folder's tokens, not by the cluster's; unset the variable if this is no cluster"
+         the folder's tokens, not by the cluster's; use --kubernetes, or unset the variable if this is no cluster"
     )]
     InCluster,
+    /// No way to the API server.
+    #[error(transparent)]
+    Kubernetes(#[from] ConnectError),
     /// The gRPC port cannot be bound.
     #[error("cannot listen on {address}: {error}; choose another address with --listen")]
     Listen {
         /// `--listen`.
         address: SocketAddr,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// The operators' port cannot be bound.
+    #[error(
+        "cannot listen on 127.0.0.1:{port} for operators: {error}; choose another port with --operator-port, or 0 for none"
+    )]
+    Local {
+        /// `--operator-port`.
+        port: u16,
         /// The system's answer.
         error: io::Error,
     },
@@ -79,16 +102,20 @@ pub enum Error {
 /// Runs until SIGTERM or SIGINT. Builds its own runtime.
 pub fn run(args: Args) -> Result<(), Error> {
     logging::init(&args.logging)?;
-    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
-        return Err(Error::InCluster);
-    }
     // One thread: everything here waits most of the time, and cells of metrics have one writer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (trigger, drain) = drain::channel();
-        let signals = signals::Listener::new()?;
-        let running = start(args, drain).await?;
-        wait(signals, running, trigger).await;
+        let mut signals = signals::Listener::new()?;
+        // A cluster may let us wait for an authority.
+        let started = tokio::select! {
+            started = start(args, drain) => started?,
+            signal = signals.next() => {
+                info!(%signal, "ending before anybody was answered");
+                return Ok(());
+            }
+        };
+        wait(signals, started, trigger).await;
         Ok(())
     })
 }
@@ -110,127 +137,141 @@ async fn wait(mut signals: signals::Listener, running: Running, trigger: drain::
 /// Starts every part.
 pub(crate) async fn start(args: Args, drain: drain::Watch) -> Result<Running, Error> {
     let (metrics, registry) = Metrics::new();
-    let authority = authority(&args)?;
-    let trust = certify::trust(&authority).map_err(|error| of_dir(&args, error))?;
-    let tls = own::spawn(Arc::clone(&authority), args.leaf_lifetime).map_err(|error| of_dir(&args, error))?;
-
-    let Folder { events, problems } = folder::watch(args.manifests.clone())?;
-    info!(folders = ?args.manifests, "watching manifests");
-    let settings = Settings {
-        trust_domain: args.trust_domain.clone(),
-        cluster_networks: args.cluster_networks.clone(),
-        session_key: session_key::load_or_create(&args.ca_dir)?,
-        default_policy: args.default_inbound_policy,
-    };
-    let publisher = Publisher::spawn(Index::new(settings), trust, events, Arc::clone(&metrics));
-    tokio::spawn(tell_problems(problems, Arc::clone(&metrics)));
-    let reports = Reports::spawn(Arc::clone(&metrics));
-
-    if let Some(path) = &args.operator_socket {
-        let failed = |error| Error::Operator { path: path.clone(), error };
-        let socket = Socket::bind(path).map_err(failed)?;
-        let answers = OperatorServer::new(Answers { reports: reports.clone() });
-        tokio::spawn(socket.accept(Routes::new(answers.max_encoding_message_size(usize::MAX)), drain.clone()));
-        info!(path = %path.display(), "answering operators");
-    }
+    let (ready, readiness) = watch::channel(Readiness::default());
     if args.admin_port != 0 {
-        admin_port(args.admin_port, registry, publisher.clone(), drain.clone()).await?;
+        admin_port(args.admin_port, registry, readiness, drain.clone()).await?;
     }
+    let origin = Origin::new(&args, &metrics).await?;
+    serve(args, origin, metrics, ready, drain).await
+}
 
-    let routes = routes(&args, authority, publisher, reports, &metrics, &drain)?;
+/// Everything that comes after the source.
+async fn serve(
+    args: Args,
+    origin: Origin,
+    metrics: Arc<Metrics>,
+    ready: watch::Sender<Readiness>,
+    drain: drain::Watch,
+) -> Result<Running, Error> {
+    let Origin { in_force, events, tokens, keeper, session_key, cluster } = origin;
+    let failed = |error| Error::Identity { error };
+    let id = own::id(&args.trust_domain, &args.namespace).map_err(failed)?;
+    let tls = own::spawn(in_force.clone(), id.clone(), args.leaf_lifetime).map_err(failed)?;
+    let (trust_domain, cluster_networks) = (args.trust_domain.clone(), args.cluster_networks.clone());
+    let default_policy = args.default_inbound_policy;
+    let settings = Settings { trust_domain, cluster_networks, session_key, default_policy };
+    let publisher = Publisher::spawn(Index::new(settings), in_force.clone(), events, Arc::clone(&metrics));
+    let publisher = publisher.map_err(failed)?;
+    if let Some((cluster, leadership)) = &cluster {
+        spread_trust(cluster, leadership, &in_force, &publisher);
+    }
+    let heard = cluster.map(|(cluster, _)| cluster.heard);
+    ready.send_replace(Readiness { publisher: Some(publisher.clone()), heard });
+    let ledger = Ledger::new();
+    let reports = Reports::spawn(Arc::clone(&metrics));
+    let parts = Parts { in_force, publisher, reports, ledger, metrics, drain };
+
+    let answers = OperatorServer::new(Answers {
+        reports: parts.reports.clone(),
+        publisher: parts.publisher.clone(),
+        in_force: parts.in_force.clone(),
+        ledger: parts.ledger.clone(),
+        keeper,
+    });
+    let answers = Routes::new(answers.max_encoding_message_size(usize::MAX));
+    operators(&args, answers, &parts.drain).await?;
+
+    let routes = routes(&args, tokens, &parts)?;
     let failed = |error| Error::Listen { address: args.listen, error };
     let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    tokio::spawn(Server { routes, tls, metrics, drain }.accept(listener));
-    info!(%address, id = %own::id(&args.trust_domain).map_err(|e| of_dir(&args, e))?, "answering proxies");
+    let Parts { in_force, metrics, drain, .. } = parts;
+    tokio::spawn(Server { routes, tls, in_force, metrics, drain }.accept(listener));
+    info!(%address, %id, "answering proxies");
     Ok(Running { address })
 }
 
-fn routes(
-    args: &Args,
-    authority: Arc<Authority>,
+/// What several services share.
+struct Parts {
+    in_force: InForce,
     publisher: Publisher,
     reports: Reports,
-    metrics: &Arc<Metrics>,
-    drain: &drain::Watch,
-) -> Result<Routes, Error> {
+    ledger: Ledger,
+    metrics: Arc<Metrics>,
+    drain: drain::Watch,
+}
+
+async fn operators(args: &Args, answers: Routes, drain: &drain::Watch) -> Result<(), Error> {
+    if let Some(path) = &args.operator_socket {
+        let failed = |error| Error::Operator { path: path.clone(), error };
+        let socket = Socket::bind(path).map_err(failed)?;
+        tokio::spawn(socket.accept(answers.clone(), drain.clone()));
+        info!(path = %path.display(), "answering operators");
+    }
+    if let Some(port) = args.operator_port() {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        let listener = TcpListener::bind(address).await.map_err(|error| Error::Local { port, error })?;
+        tokio::spawn(operator::accept_local(listener, answers, drain.clone()));
+        info!(%address, "answering operators");
+    }
+    Ok(())
+}
+
+fn routes(args: &Args, tokens: Tokens, parts: &Parts) -> Result<Routes, Error> {
     let mut instance = [0; 16];
     aws_lc_rs::rand::fill(&mut instance).map_err(|_| io::Error::other("the system gave no randomness"))?;
-    let metrics = || Arc::clone(metrics);
-    let (lifetime, discovery) =
-        (args.leaf_lifetime, Discovery::new(publisher.clone(), instance, metrics(), drain.clone()));
-    let certifier = Certifier { authority, publisher: publisher.clone(), lifetime, metrics: metrics() };
+    let Parts { in_force, publisher, reports, ledger, metrics, drain } = parts;
+    let discovery = Discovery::new(publisher.clone(), instance, Arc::clone(metrics), ledger.clone(), drain.clone());
+    let certifier = Certifier {
+        in_force: in_force.clone(),
+        tokens,
+        publisher: publisher.clone(),
+        lifetime: args.leaf_lifetime,
+        ledger: ledger.clone(),
+        metrics: Arc::clone(metrics),
+    };
     let certifier = IdentityServer::new(certifier).max_decoding_message_size(CERTIFY_BYTES);
-    let collector = TelemetryServer::new(Collector { reports, publisher }).max_decoding_message_size(REPORT_BYTES);
+    let collector = Collector { reports: reports.clone(), publisher: publisher.clone() };
+    let collector = TelemetryServer::new(collector).max_decoding_message_size(REPORT_BYTES);
     Ok(Routes::new(discovery).add_service(certifier).add_service(collector).prepare())
 }
 
-fn authority(args: &Args) -> Result<Arc<Authority>, Error> {
-    let failed = |error| of_dir(args, error);
-    let authority = Authority::load_or_create(&args.ca_dir, &args.trust_domain).map_err(failed)?;
-    let bundle = args.ca_dir.join(BUNDLE);
-    authority.save_bundle(&bundle).map_err(failed)?;
-    let issuer_not_after = authority.issuer_not_after().duration_since(std::time::SystemTime::now());
-    let issuer_days = issuer_not_after.unwrap_or_default().as_secs() / 86_400;
-    info!(dir = %args.ca_dir.display(), trust_domain = %args.trust_domain, bundle = %bundle.display(), issuer_days,
-        "certificate authority ready");
-    Ok(Arc::new(authority))
+/// What must be true before proxies are sent here.
+#[derive(Clone, Debug, Default)]
+struct Readiness {
+    publisher: Option<Publisher>,
+    heard: Option<Heard>,
 }
 
-fn of_dir(args: &Args, error: minimesh_identity::Error) -> Error {
-    Error::Authority { dir: args.ca_dir.clone(), error }
+impl Readiness {
+    /// Why not yet, or not any more.
+    fn fault(&self) -> Option<String> {
+        match &self.publisher {
+            None => return Some("no certificate authority yet".to_owned()),
+            Some(publisher) if !publisher.is_synced() => {
+                return Some("not everything there is has been read yet".to_owned());
+            }
+            Some(_) => {}
+        }
+        let silent = self.heard.as_ref()?.silent()?;
+        Some(format!("nothing was heard of {silent} for three minutes"))
+    }
 }
 
-async fn admin_port(port: u16, registry: Registry, publisher: Publisher, drain: drain::Watch) -> Result<(), Error> {
+async fn admin_port(
+    port: u16,
+    registry: Registry,
+    readiness: watch::Receiver<Readiness>,
+    drain: drain::Watch,
+) -> Result<(), Error> {
     let address = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port);
     let server = admin::Server::bind(address, admin::Audience::Network).await?;
-    let registry = Arc::new(registry);
-    let server = server
-        .get("/metrics", move |_| {
-            let registry = Arc::clone(&registry);
-            async move {
-                match exposition::encode(&registry) {
-                    Ok(text) => admin::Reply::ok(exposition::CONTENT_TYPE, text),
-                    Err(error) => admin::Reply::text(http::StatusCode::INTERNAL_SERVER_ERROR, error),
-                }
-            }
-        })
-        .get("/live", |_| async { admin::Reply::text(http::StatusCode::OK, "live") })
-        .get("/ready", move |_| {
-            let ready = publisher.is_synced();
-            async move {
-                match ready {
-                    true => admin::Reply::text(http::StatusCode::OK, "ready"),
-                    false => admin::Reply::text(http::StatusCode::SERVICE_UNAVAILABLE, "manifests not read yet"),
-                }
-            }
-        });
+    let server = server.health(registry, move || readiness.borrow().fault());
     tokio::spawn(server.serve(async move { drain.started().await }));
     info!(%address, "answering /metrics, /ready and /live");
     Ok(())
 }
 
-/// Says what in the folders is not in force, once per problem, and when it is in force again.
-async fn tell_problems(mut problems: watch::Receiver<Arc<[Problem]>>, metrics: Arc<Metrics>) {
-    let mut told: Arc<[Problem]> = Arc::from([]);
-    loop {
-        let now = Arc::clone(&problems.borrow_and_update());
-        for problem in now.iter().filter(|problem| !told.contains(problem)) {
-            warn!(%problem, "a manifest has a problem");
-        }
-        for problem in told.iter().filter(|problem| !now.contains(problem)) {
-            info!(%problem, "a problem is gone");
-        }
-        metrics.problems.set(i64::try_from(now.len()).unwrap_or(i64::MAX));
-        told = now;
-        if problems.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Name of the public roots' file in the authority's folder.
-const BUNDLE: &str = "trust-bundle.pem";
 /// A signing request and a token, with room.
 const CERTIFY_BYTES: usize = 64 * 1024;
 /// Ten thousand edges (the wire's own bound) with histograms of usual width.

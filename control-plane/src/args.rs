@@ -9,17 +9,37 @@ use minimesh_api::model::DefaultPolicy;
 use minimesh_identity::{InvalidSpiffeId, SpiffeId};
 use minimesh_runtime::{duration, logging};
 
+use crate::own;
+
 /// Watches manifests, answers the proxies, is their certificate authority.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)] // several parts flatten a group of this name into one command line
 pub struct Args {
+    /// Watch the cluster that this runs in, or that KUBECONFIG names; identity's keys are kept in its Secret minimesh-issuer
+    #[arg(long, conflicts_with_all = ["manifests", "ca_dir"])]
+    pub kubernetes: bool,
+
     /// Folder with Kubernetes manifests; repeatable, objects of a later folder override those of an earlier one
-    #[arg(long, value_name = "DIR", env = "MINIMESH_MANIFESTS", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "MINIMESH_MANIFESTS",
+        value_delimiter = ',',
+        required_unless_present = "kubernetes"
+    )]
     pub manifests: Vec<PathBuf>,
 
     /// Folder of the certificate authority: loaded if it is there, made if not; trust-bundle.pem is written into it
-    #[arg(long, value_name = "DIR", env = "MINIMESH_CA_DIR")]
-    pub ca_dir: PathBuf,
+    #[arg(long, value_name = "DIR", env = "MINIMESH_CA_DIR", required_unless_present = "kubernetes")]
+    pub ca_dir: Option<PathBuf>,
+
+    /// Namespace of the control plane
+    #[arg(long, value_name = "NAME", env = "MINIMESH_NAMESPACE", default_value = own::NAMESPACE)]
+    pub namespace: String,
+
+    /// Name of this replica, where several compete for who writes; by default the host's
+    #[arg(long, value_name = "NAME", env = "MINIMESH_POD_NAME")]
+    pub pod_name: Option<String>,
 
     /// Address that proxies connect to (gRPC over TLS)
     #[arg(long, value_name = "ADDRESS", env = "MINIMESH_LISTEN", default_value = "0.0.0.0:8086")]
@@ -28,6 +48,10 @@ pub struct Args {
     /// Unix socket for `minimesh stat` and `edges`; only this user may connect
     #[arg(long, value_name = "PATH", env = "MINIMESH_OPERATOR_SOCKET")]
     pub operator_socket: Option<PathBuf>,
+
+    /// Port for the same questions on the loopback alone, where a port-forward ends; 0: none. With --kubernetes 8085 by default
+    #[arg(long, value_name = "PORT", env = "MINIMESH_OPERATOR_PORT")]
+    pub operator_port: Option<u16>,
 
     /// Trust domain of every identity, as in spiffe://TRUST-DOMAIN/ns/NS/sa/SA
     #[arg(long, value_name = "NAME", env = "MINIMESH_TRUST_DOMAIN", default_value = "cluster.local", value_parser = trust_domain)]
@@ -89,3 +113,13 @@ fn leaf_lifetime(text: &str) -> Result<Duration, String> {
     }
     Ok(lifetime)
 }
+
+impl Args {
+    /// Where operators ask on the loopback; `None`: nowhere.
+    pub(crate) fn operator_port(&self) -> Option<u16> {
+        self.operator_port.or(self.kubernetes.then_some(OPERATOR_PORT)).filter(|port| *port != 0)
+    }
+}
+
+/// Beside the ports of proxies (8086) and administration (8087).
+const OPERATOR_PORT: u16 = 8085;

@@ -1,6 +1,8 @@
-//! The operator socket: a Unix socket for `stat`, `edges` and the demo's table, for processes of this user alone.
+//! Where operators ask: a Unix socket, for `stat`, `edges` and the demo's table, for processes of this user alone; in a pod a port
+//! of its loopback, where a port-forward ends that the API server authorised.
 //!
-//! A workload cannot reach it: it is a file of mode 0600, and the kernel names the user of whoever connects.
+//! A workload cannot reach either: the socket is a file of mode 0600, and the kernel names the user of whoever connects; the
+//! loopback belongs to the control plane's own pod.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 use minimesh_runtime::drain;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::geteuid;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tonic::service::Routes;
 use tracing::warn;
 
@@ -60,6 +62,20 @@ impl Drop for Socket {
     fn drop(&mut self) {
         // Left behind, it would be replaced by the next process.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Accepts on a listener of the loopback until the drain starts.
+pub(crate) async fn accept_local(listener: TcpListener, routes: Routes, drain: drain::Watch) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = drain.started() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => drop(tokio::spawn(serve_local(routes.clone(), stream, None, drain.clone()))),
+            Err(error) => accept_failed(&error).await,
+        }
     }
 }
 

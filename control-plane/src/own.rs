@@ -1,5 +1,5 @@
-//! The control plane's own certificate: issued by its own authority, renewed at a third of its life, seen by `serve` on the
-//! next connection.
+//! The control plane's own certificate: issued by its own authority, renewed at a third of its life and whenever the authority
+//! changes, seen by `serve` on the next connection.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,26 +11,32 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{error, info};
 
-/// Name and namespace of the control plane in its SPIFFE ID.
-pub(crate) fn id(trust_domain: &str) -> Result<SpiffeId, Error> {
-    SpiffeId::new(trust_domain, "minimesh", "minimesh-control-plane")
+use crate::issuing::InForce;
+
+/// Namespace of the control plane where nothing else is said.
+pub(crate) const NAMESPACE: &str = "minimesh";
+
+/// The control plane's SPIFFE ID.
+pub(crate) fn id(trust_domain: &str, namespace: &str) -> Result<SpiffeId, Error> {
+    SpiffeId::new(trust_domain, namespace, "minimesh-control-plane")
         .map_err(|error| Error::Certificate(format!("trust domain {trust_domain:?}: {error}")))
 }
 
 /// Issues the first certificate and starts the task that renews it; it ends when nobody looks any more.
 pub(crate) fn spawn(
-    authority: Arc<Authority>,
+    mut in_force: InForce,
+    id: SpiffeId,
     lifetime: Duration,
 ) -> Result<watch::Receiver<Arc<ServerConfig>>, Error> {
-    let id = id(authority.trust_domain())?;
-    let (sender, receiver) = watch::channel(issue(&authority, &id, lifetime, 0)?);
+    let (sender, receiver) = watch::channel(issue(&in_force.now().authority, &id, lifetime, 0)?);
     tokio::spawn(async move {
         for generation in 1.. {
             tokio::select! {
                 () = sleep(lifetime / RENEWALS) => {}
+                _ = in_force.changed() => {}
                 () = sender.closed() => return,
             }
-            match issue(&authority, &id, lifetime, generation) {
+            match issue(&in_force.now().authority, &id, lifetime, generation) {
                 Ok(config) => drop(sender.send_replace(config)),
                 // Two more attempts fit before the present one ends.
                 Err(error) => error!(%error, "the control plane's own certificate cannot be renewed"),

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use minimesh_identity::{SpiffeId, peer_id};
+use minimesh_identity::{CertificateDer, Fingerprint, SpiffeId, expiry, peer_id};
 use minimesh_runtime::drain;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,6 +28,8 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use crate::issuing::InForce;
+use crate::ledger::Certificate;
 use crate::metrics::{Metrics, Open};
 use crate::peer::Peer;
 use crate::watch::ConnectionAge;
@@ -39,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) routes: Routes,
     /// The TLS configuration in force.
     pub(crate) tls: watch::Receiver<Arc<ServerConfig>>,
+    /// The roots in force.
+    pub(crate) in_force: InForce,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
     /// The process's end.
@@ -106,7 +110,14 @@ impl Server {
                 return None;
             }
         };
-        Some((tls, Peer { address, id }))
+        let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| self.certificate(chain));
+        Some((tls, Peer { address, id, certificate }))
+    }
+
+    fn certificate(&self, chain: &[CertificateDer<'static>]) -> Option<Certificate> {
+        let bundle = self.in_force.now().authority.bundle().ok()?;
+        let not_after = expiry(chain.first()?).ok()?;
+        Some(Certificate { not_after, root: bundle.root_of(chain).map(Fingerprint::of) })
     }
 
     /// Serves one connection. At its age it is told to go away, and Watch streams end in good order.
@@ -142,7 +153,7 @@ impl Server {
 /// Serves the operator's connections: no TLS, the peer is a process of this user. Ages and bounds are the same.
 pub(crate) async fn serve_local(routes: Routes, stream: impl Io, id: Option<SpiffeId>, drain: drain::Watch) {
     let (_age, aged) = watch::channel(false);
-    let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 0)), id };
+    let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 0)), id, certificate: None };
     let service = with_peer(routes, peer, ConnectionAge(aged));
     let mut connection = pin!(http().serve_connection(TokioIo::new(stream), service));
     tokio::select! {

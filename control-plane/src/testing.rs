@@ -59,6 +59,10 @@ impl Fake {
     async fn answer(self: Arc<Fake>, mut commands: mpsc::Receiver<Command>) {
         while let Some(command) = commands.recv().await {
             match command {
+                Command::Pod { namespace, name, reply } => {
+                    let is_it = |pod: &&PodInfo| *pod.workload.namespace == *namespace && *pod.workload.pod == *name;
+                    let _ = reply.send(self.pods.iter().find(is_it).cloned());
+                }
                 Command::PodByToken { sha256, reply } => {
                     let pod = self.pods.iter().find(|pod| pod.token_sha256 == Some(sha256));
                     let _ = reply.send(pod.cloned());
@@ -86,6 +90,7 @@ pub(crate) fn pod(name: &str, token: &[u8]) -> PodInfo {
         },
         service_account: name.into(),
         identity: id(name).to_shared(),
+        uid: None,
         ips: vec![POD_IP],
         host_network: false,
         meshed: true,
@@ -158,7 +163,7 @@ pub(crate) async fn secure(
     bundle: &TrustBundle,
     credentials: Option<Credentials>,
 ) -> Result<Channel, tonic::transport::Error> {
-    let expected = crate::own::id("cluster.local").expect("valid");
+    let expected = crate::own::id("cluster.local", crate::own::NAMESPACE).expect("valid");
     let config = control::client_config(bundle, &expected, credentials.as_ref()).expect("a configuration");
     let mut stream = Some(stream);
     let connector = tower::service_fn(move |_| {

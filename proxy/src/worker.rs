@@ -371,14 +371,23 @@ impl Worker {
     /// Whether the pod's own spec has the node ask anything of a port.
     pub(crate) fn is_probed(&self, port: u16) -> bool {
         let mut workload = self.workload.borrow_mut();
-        workload.get().known().is_some_and(|workload| workload.probes.iter().any(|probe| probe.port == port))
+        let Some(own) = workload.get().known() else { return false };
+        own.probes.iter().any(|probe| probe.port == port) || own.grpc_probes.contains(&port)
     }
 
     /// Whether it has the node ask exactly this.
-    pub(crate) fn is_probe(&self, port: u16, path: &[u8]) -> bool {
+    pub(crate) fn is_probe(&self, port: u16, method: &str, path: &[u8], query: &[u8]) -> bool {
         let mut workload = self.workload.borrow_mut();
-        let Some(workload) = workload.get().known() else { return false };
-        workload.probes.iter().any(|probe| probe.port == port && probe.path.as_bytes() == path)
+        let Some(own) = workload.get().known() else { return false };
+        let http = || {
+            let mut probes = own.probes.iter().filter(|probe| probe.port == port);
+            probes.any(|probe| probe.path.as_bytes() == path && probe.query.as_bytes() == query)
+        };
+        match method {
+            "GET" => http(),
+            "POST" => path == GRPC_HEALTH && query.is_empty() && own.grpc_probes.contains(&port),
+            _ => false,
+        }
     }
 
     /// A connection was accepted: it goes to the least loaded worker.
@@ -477,6 +486,8 @@ impl Worker {
 }
 
 const SWEEP: Duration = Duration::from_secs(1);
+/// What a kubelet asks of an application that speaks gRPC.
+const GRPC_HEALTH: &[u8] = b"/grpc.health.v1.Health/Check";
 
 /// Sweeps without a request after which free buffers go back to the system.
 const QUIET: u32 = 10;

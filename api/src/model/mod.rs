@@ -4,12 +4,14 @@
 //! here and `wire`, which refuses what the protocol does not allow.
 
 mod endpoint;
+mod identities;
 mod policy;
 mod report;
 mod route;
 mod target;
 
 pub use endpoint::{Endpoint, EndpointState, Endpoints, EndpointsDelta, PlaintextReason, Transport, WorkloadRef};
+pub use identities::{AuthorityCertificate, HeldCertificate, Identities, RotationPhase};
 pub use policy::{DefaultPolicy, HttpProbe, PortPolicy, TrustBundle, Workload};
 pub use report::{Direction, EdgeKey, EdgeProtocol, EdgeReport, ReportedEdge, Security};
 pub use route::{

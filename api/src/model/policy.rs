@@ -46,6 +46,8 @@ pub struct Workload {
     pub node_ips: Vec<IpAddr>,
     /// What the node asks in plaintext, and is answered whatever the policy.
     pub probes: Vec<HttpProbe>,
+    /// Ports on which the node asks gRPC's health service, with the same consequence.
+    pub grpc_probes: Vec<u16>,
 }
 
 /// An HTTP probe of a container.
@@ -55,6 +57,8 @@ pub struct HttpProbe {
     pub port: u16,
     /// Begins with `/`, has no query.
     pub path: Arc<str>,
+    /// What follows the question mark; empty: nothing does.
+    pub query: Arc<str>,
 }
 
 /// The roots that verify peers. Never empty.
@@ -64,4 +68,6 @@ pub struct TrustBundle {
     pub trust_domain: String,
     /// DER certificates.
     pub roots: Vec<Vec<u8>>,
+    /// The one of them that certificates are issued under from now on; `None`: nothing is said.
+    pub issuing: Option<usize>,
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Endpoint, HttpRoute};
 
@@ -58,6 +59,8 @@ pub struct ServiceTarget {
     pub protocol: Protocol,
     /// Attached routes in order of precedence (oldest first, then namespace/name). Empty: everything goes to `service`.
     pub http_routes: Vec<HttpRoute>,
+    /// A client stays with the endpoint that it had, for so long since it used it last.
+    pub client_affinity: Option<Duration>,
 }
 
 /// What is declared about a port's protocol.

@@ -15,6 +15,7 @@ mod endpoint;
 mod features;
 mod field;
 mod filter;
+mod identities;
 mod invalid;
 mod key;
 mod policy;

@@ -50,6 +50,10 @@ impl TryFrom<grpc::Workload> for Workload {
             // hints: what cannot be read names nobody, and lets nobody in
             node_ips: value.node_ips.iter().filter_map(|ip| field::ip(ip, "").ok()).take(field::NODE_IPS).collect(),
             probes: value.probes.into_iter().filter_map(|probe| probe.try_into().ok()).take(field::PROBES).collect(),
+            grpc_probes: {
+                let ports = value.grpc_probes.into_iter().filter_map(|port| field::port(port, "").ok());
+                ports.take(field::PROBES).collect()
+            },
         })
     }
 }
@@ -66,6 +70,7 @@ impl From<&Workload> for grpc::Workload {
             cluster_networks: value.cluster_networks.iter().map(cidr).collect(),
             node_ips: value.node_ips.iter().map(|ip| field::ip_bytes(*ip)).collect(),
             probes: value.probes.iter().map(Into::into).collect(),
+            grpc_probes: value.grpc_probes.iter().map(|port| u32::from(*port)).collect(),
         }
     }
 }
@@ -78,13 +83,15 @@ impl TryFrom<grpc::HttpProbe> for HttpProbe {
         if !path.starts_with('/') || path.contains('?') {
             return Err(Invalid::new("path", "does not begin with /, or has a query"));
         }
-        Ok(HttpProbe { port: field::port(value.port, "port")?, path })
+        let query = field::text(value.query, "query", field::VALUE_BYTES)?;
+        Ok(HttpProbe { port: field::port(value.port, "port")?, path, query })
     }
 }
 
 impl From<&HttpProbe> for grpc::HttpProbe {
     fn from(value: &HttpProbe) -> grpc::HttpProbe {
-        grpc::HttpProbe { port: u32::from(value.port), path: value.path.as_ref().to_owned() }
+        let text = |text: &str| text.to_owned();
+        grpc::HttpProbe { port: u32::from(value.port), path: text(&value.path), query: text(&value.query) }
     }
 }
 
@@ -92,9 +99,12 @@ impl TryFrom<grpc::TrustBundle> for TrustBundle {
     type Error = Invalid;
 
     fn try_from(value: grpc::TrustBundle) -> Result<TrustBundle, Invalid> {
+        let roots = field::certificates(value.roots, "roots")?;
         Ok(TrustBundle {
             trust_domain: field::name(value.trust_domain, "trust_domain")?.as_ref().to_owned(),
-            roots: field::certificates(value.roots, "roots")?,
+            // a hint: what names none of them says nothing
+            issuing: (value.issuing as usize).checked_sub(1).filter(|place| *place < roots.len()),
+            roots,
         })
     }
 }
@@ -104,6 +114,7 @@ impl From<&TrustBundle> for grpc::TrustBundle {
         grpc::TrustBundle {
             trust_domain: value.trust_domain.clone(),
             roots: value.roots.iter().map(|root| root.clone().into()).collect(),
+            issuing: value.issuing.map_or(0, |place| u32::try_from(place + 1).unwrap_or_default()),
         }
     }
 }

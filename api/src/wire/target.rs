@@ -43,6 +43,8 @@ impl TryFrom<grpc::ServiceTarget> for ServiceTarget {
             service: field::convert(value.service, "service")?,
             protocol: protocol(value.protocol, "protocol")?,
             http_routes: field::list(value.http_routes, "http_routes", field::ROUTE_ITEMS)?,
+            // a hint: what cannot be read is not said
+            client_affinity: value.client_affinity.and_then(|time| field::duration(time, "").ok()),
         })
     }
 }
@@ -53,6 +55,7 @@ impl From<&ServiceTarget> for grpc::ServiceTarget {
             service: Some((&value.service).into()),
             protocol: grpc::Protocol::from(value.protocol).into(),
             http_routes: value.http_routes.iter().map(Into::into).collect(),
+            client_affinity: value.client_affinity.map(field::wire_duration),
         }
     }
 }

@@ -40,6 +40,10 @@ pub(crate) fn all() -> Vec<Sample> {
         sample("report_response", "minimesh.v1.ReportResponse", grpc::ReportResponse { resend_all: true }),
         sample("edges_request", "minimesh.v1.EdgesRequest", grpc::EdgesRequest::from(Duration::from_millis(30_500))),
         sample("edges_response", "minimesh.v1.EdgesResponse", grpc::EdgesResponse::from(reported_edges().as_slice())),
+        sample("identities_request", "minimesh.v1.IdentitiesRequest", grpc::IdentitiesRequest {}),
+        sample("identities_response", "minimesh.v1.IdentitiesResponse", grpc::IdentitiesResponse::from(&identities())),
+        sample("rotate_request", "minimesh.v1.RotateRequest", rotate()),
+        sample("rotate_response", "minimesh.v1.RotateResponse", grpc::RotateResponse { phase: 3 }),
     ]);
     samples
 }
@@ -85,10 +89,16 @@ pub(crate) fn responses() -> Vec<(&'static str, Response)> {
         ("watch_response_target_endpoint", target(Target::Endpoint(meshed_endpoint()))),
         ("watch_response_target_passthrough", target(Target::Passthrough(PassthroughReason::UndefinedPort))),
         ("watch_response_target_service", target(Target::Service(service_target()))),
+        ("watch_response_target_affinity", target(Target::Service(service_with_affinity()))),
         ("watch_response_target_features", target(Target::Service(service_with_features()))),
         ("watch_response_trust", update(ResourceKey::Trust, State::Trust(trust()))),
+        ("watch_response_trust_issuing", update(ResourceKey::Trust, State::Trust(trust_while_rotating()))),
         ("watch_response_workload", update(ResourceKey::Workload, State::Workload(own_workload()))),
         ("watch_response_workload_probed", update(ResourceKey::Workload, State::Workload(probed_workload()))),
+        (
+            "watch_response_workload_probed_exactly",
+            update(ResourceKey::Workload, State::Workload(workload_probed_exactly())),
+        ),
         ("watch_response_workload_on_node", update(ResourceKey::Workload, State::Workload(workload_on_node()))),
     ]
 }
@@ -133,6 +143,34 @@ pub(crate) fn reported_edges() -> Vec<ReportedEdge> {
     edges().into_iter().map(reported).collect()
 }
 
+fn rotate() -> grpc::RotateRequest {
+    grpc::RotateRequest { from: grpc::RotationPhase::Added.into(), force: true }
+}
+
+pub(crate) fn identities() -> Identities {
+    let root = |fingerprint: &str, issuer_expires_in| AuthorityCertificate {
+        fingerprint: fingerprint.into(),
+        expires_in: Duration::from_secs(315_360_000),
+        issuer_expires_in,
+    };
+    let held = HeldCertificate {
+        workload: workload("carts"),
+        identity: "spiffe://cluster.local/ns/sock-shop/sa/carts".into(),
+        expires_in: Duration::from_secs(86_399),
+        root: "0123456789abcdef".into(),
+        trusts_current: true,
+        connected: true,
+    };
+    Identities {
+        replica: "minimesh-control-plane-6d9f-abcde".into(),
+        leads: true,
+        trust_domain: "cluster.local".into(),
+        phase: RotationPhase::Switched,
+        roots: vec![root("0123456789abcdef", Some(Duration::from_secs(31_536_000))), root("fedcba9876543210", None)],
+        held: vec![held],
+    }
+}
+
 pub(crate) fn edges() -> Vec<EdgeReport> {
     let edge = |direction, protocol, security, service, peer| EdgeReport {
         key: EdgeKey { direction, protocol, service, peer, port: 80, security },
@@ -154,8 +192,13 @@ pub(crate) fn edges() -> Vec<EdgeReport> {
     ]
 }
 
+fn trust_while_rotating() -> TrustBundle {
+    TrustBundle { issuing: Some(1), ..trust() }
+}
+
 pub(crate) fn trust() -> TrustBundle {
-    TrustBundle { trust_domain: "cluster.local".to_owned(), roots: vec![vec![0x30, 0x82, 1], vec![0x30, 0x82, 2]] }
+    let roots = vec![vec![0x30, 0x82, 1], vec![0x30, 0x82, 2]];
+    TrustBundle { trust_domain: "cluster.local".to_owned(), roots, issuing: None }
 }
 
 pub(crate) fn own_workload() -> Workload {
@@ -166,6 +209,7 @@ pub(crate) fn own_workload() -> Workload {
         cluster_networks: networks.to_vec(),
         node_ips: Vec::new(),
         probes: Vec::new(),
+        grpc_probes: Vec::new(),
     }
 }
 
@@ -177,8 +221,14 @@ pub(crate) fn workload_on_node() -> Workload {
 
 /// As control planes say it since they tell of probes.
 pub(crate) fn probed_workload() -> Workload {
-    let probe = |port, path: &str| HttpProbe { port, path: path.into() };
+    let probe = |port, path: &str| HttpProbe { port, path: path.into(), query: "".into() };
     Workload { probes: vec![probe(8080, "/health"), probe(9090, "/")], ..workload_on_node() }
+}
+
+/// As control planes say it since they tell of queries and of gRPC.
+fn workload_probed_exactly() -> Workload {
+    let probe = HttpProbe { port: 8080, path: "/health".into(), query: "full=1".into() };
+    Workload { probes: vec![probe], grpc_probes: vec![9000], ..workload_on_node() }
 }
 
 pub(crate) fn all_endpoints() -> Vec<Endpoint> {
@@ -218,7 +268,12 @@ pub(crate) fn service_target() -> ServiceTarget {
     let order = RuleOrder::Specificity;
     let written = HttpRoute { object: object.clone(), order: RuleOrder::Written, rules: Vec::new() };
     let routes = vec![HttpRoute { object, order, rules: vec![full_rule(), unsupported_rule()] }, written];
-    ServiceTarget { service: backend(), protocol: Protocol::Detect, http_routes: routes }
+    ServiceTarget { service: backend(), protocol: Protocol::Detect, http_routes: routes, client_affinity: None }
+}
+
+fn service_with_affinity() -> ServiceTarget {
+    let client_affinity = Some(Duration::from_secs(10_800));
+    ServiceTarget { service: backend(), protocol: Protocol::Opaque, http_routes: Vec::new(), client_affinity }
 }
 
 fn full_rule() -> HttpRule {
@@ -309,7 +364,7 @@ fn service_with_features() -> ServiceTarget {
     let cookie = session(SessionKind::Cookie { path: "/shop".into(), permanent: true });
     let rules = vec![rule(filters, cookie), rule(vec![Filter::Redirect(redirect)], session(SessionKind::Header))];
     let routes = vec![HttpRoute { object, order: RuleOrder::Specificity, rules }];
-    ServiceTarget { service: backend(), protocol: Protocol::Http2, http_routes: routes }
+    ServiceTarget { service: backend(), protocol: Protocol::Http2, http_routes: routes, client_affinity: None }
 }
 
 fn unsupported_rule() -> HttpRule {

@@ -227,8 +227,15 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 }
 
 pub(crate) fn target() -> impl Strategy<Value = Target> {
-    let service = (backend_key(), protocol(), vec(route(), 0..3))
-        .prop_map(|(service, protocol, http_routes)| ServiceTarget { service, protocol, http_routes });
+    let affinity = option::of((0..1_000_000u64).prop_map(Duration::from_secs));
+    let service = (backend_key(), protocol(), vec(route(), 0..3), affinity).prop_map(
+        |(service, protocol, http_routes, client_affinity)| ServiceTarget {
+            service,
+            protocol,
+            http_routes,
+            client_affinity,
+        },
+    );
     let reason = prop_oneof![
         Just(PassthroughReason::OutsideCluster),
         Just(PassthroughReason::UndefinedPort),
@@ -260,21 +267,29 @@ pub(crate) fn workload() -> impl Strategy<Value = Workload> {
     // A cut IPv6 address may become an IPv4-mapped one, which cannot travel.
     let network = network.prop_filter("mapped", |network| network.network().to_canonical() == network.network());
     let node_ips = vec(address().prop_map(|address| address.ip()), 0..3);
-    let probe = (1u16.., "/[a-z]{0,9}").prop_map(|(port, path)| HttpProbe { port, path: path.into() });
-    (workload_ref(), any::<bool>(), vec(network, 0..4), node_ips, vec(probe, 0..3)).prop_map(
-        |(workload, draining, cluster_networks, node_ips, probes)| Workload {
+    let probe = (1u16.., "/[a-z]{0,9}", "[a-z=]{0,9}").prop_map(|(port, path, query)| HttpProbe {
+        port,
+        path: path.into(),
+        query: query.into(),
+    });
+    let grpc = vec(1u16.., 0..3);
+    (workload_ref(), any::<bool>(), vec(network, 0..4), node_ips, vec(probe, 0..3), grpc).prop_map(
+        |(workload, draining, cluster_networks, node_ips, probes, grpc_probes)| Workload {
             workload,
             draining,
             cluster_networks,
             node_ips,
             probes,
+            grpc_probes,
         },
     )
 }
 
 pub(crate) fn trust() -> impl Strategy<Value = TrustBundle> {
-    (name(), vec(vec(any::<u8>(), 1..50), 1..4))
-        .prop_map(|(trust_domain, roots)| TrustBundle { trust_domain: trust_domain.to_string(), roots })
+    (name(), vec(vec(any::<u8>(), 1..50), 1..4), option::of(0..4usize)).prop_map(|(trust_domain, roots, issuing)| {
+        let issuing = issuing.filter(|place| *place < roots.len());
+        TrustBundle { trust_domain: trust_domain.to_string(), roots, issuing }
+    })
 }
 
 fn histogram() -> impl Strategy<Value = Histogram> {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use minimesh_api::model::ResourceKey;
 
@@ -22,6 +23,8 @@ pub struct Changes {
     pub pods: BTreeSet<Name>,
     /// Of these pods the inbound policy alone.
     pub ports: BTreeSet<Name>,
+    /// Endpoints as clients on these nodes see them.
+    pub nodes: BTreeSet<Arc<str>>,
     /// Conditions of routes.
     pub routes: bool,
 }
@@ -54,6 +57,7 @@ impl Changes {
         self.services.extend(other.services);
         self.pods.extend(other.pods);
         self.ports.extend(other.ports);
+        self.nodes.extend(other.nodes);
         self.routes |= other.routes;
     }
 }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use minimesh_api::model::DefaultPolicy;
 
 use crate::changes::Changes;
-use crate::entry::{GrantEntry, NamespaceEntry, PodEntry, RouteEntry, ServiceEntry, SliceEntry};
+use crate::entry::{GrantEntry, NamespaceEntry, NodeEntry, PodEntry, RouteEntry, ServiceEntry, SliceEntry};
 use crate::name::{Name, Relation};
 use crate::resource::{Event, Kind, Object, ObjectKey};
 
@@ -34,6 +34,7 @@ pub struct Index {
     synced: bool,
     pub(crate) grants: BTreeMap<Name, GrantEntry>,
     pub(crate) namespaces: BTreeMap<Arc<str>, NamespaceEntry>,
+    pub(crate) nodes: BTreeMap<Arc<str>, NodeEntry>,
     pub(crate) pods: BTreeMap<Name, PodEntry>,
     pub(crate) routes: BTreeMap<ObjectKey, RouteEntry>,
     pub(crate) services: BTreeMap<Name, ServiceEntry>,
@@ -42,6 +43,8 @@ pub struct Index {
     pub(crate) service_addresses: Relation<IpAddr>,
     /// Pods by address.
     pub(crate) pod_addresses: Relation<IpAddr>,
+    /// Pods by node.
+    pub(crate) node_pods: Relation<Arc<str>>,
     /// Slices by Service.
     pub(crate) service_slices: Relation<Name>,
     /// Slices by the pods that they name.
@@ -60,12 +63,14 @@ impl Index {
             synced: false,
             grants: BTreeMap::new(),
             namespaces: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
             routes: BTreeMap::new(),
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
             service_addresses: Relation::default(),
             pod_addresses: Relation::default(),
+            node_pods: Relation::default(),
             service_slices: Relation::default(),
             pod_slices: Relation::default(),
             parent_routes: Relation::default(),
@@ -107,6 +112,7 @@ impl Index {
                 self.put_route(&entry.key.clone(), Some(entry))
             }
             Object::Namespace(namespace) => self.put_namespace(&name.name, Some(NamespaceEntry::new(&namespace))),
+            Object::Node(node) => self.put_node(&name.name, Some(NodeEntry::new(&node))),
             Object::Pod(pod) => self.put_pod(&name, Some(PodEntry::new(&pod, &self.settings.trust_domain))),
             Object::ReferenceGrant(grant) => self.put_grant(&name, Some(GrantEntry::new(&grant))),
             Object::Service(service) => self.put_service(&name, Some(ServiceEntry::new(&service))),
@@ -120,6 +126,7 @@ impl Index {
             Kind::EndpointSlice => self.put_slice(&name, None),
             Kind::GrpcRoute | Kind::HttpRoute => self.put_route(key, None),
             Kind::Namespace => self.put_namespace(&name.name, None),
+            Kind::Node => self.put_node(&name.name, None),
             Kind::Pod => self.put_pod(&name, None),
             Kind::ReferenceGrant => self.put_grant(&name, None),
             Kind::Service => self.put_service(&name, None),
@@ -160,6 +167,15 @@ impl Index {
         }
     }
 
+    fn put_node(&mut self, name: &Arc<str>, entry: Option<NodeEntry>) -> Changes {
+        if self.nodes.get(name) == entry.as_ref() {
+            return Changes::default();
+        }
+        put(&mut self.nodes, name, entry);
+        let pods = self.node_pods.of(name).cloned().collect();
+        Changes { pods, nodes: [name.clone()].into(), ..Changes::default() }
+    }
+
     fn put_pod(&mut self, name: &Name, entry: Option<PodEntry>) -> Changes {
         if self.pods.get(name) == entry.as_ref() {
             return Changes::default();
@@ -171,6 +187,12 @@ impl Index {
         }
         for ip in new.iter().flat_map(|pod| &pod.ips) {
             self.pod_addresses.add(*ip, name);
+        }
+        for node in old.iter().filter_map(|pod| pod.node.as_ref()) {
+            self.node_pods.remove(node, name);
+        }
+        for node in new.iter().filter_map(|pod| pod.node.as_ref()) {
+            self.node_pods.add(node.clone(), name);
         }
         let addresses = old.iter().chain(new).flat_map(|pod| &pod.ips).copied().collect();
         let slices = self.pod_slices.of(name).filter_map(|slice| self.slices.get(slice));

@@ -1,13 +1,13 @@
 //! The pure index: events about Kubernetes objects go in, what each proxy must be told comes out.
 //!
 //! ```text
-//! source (folder, later Kubernetes) -- Event --> Index::apply -> Changes      which answers may differ now
+//! source (folder or Kubernetes) ------- Event --> Index::apply -> Changes      which answers may differ now
 //! discovery                        <- lookups -- Index::{target, endpoints, port, workload, pod, …}
 //!
 //! resource    the objects, as Kubernetes writes them
 //! entry       what is kept of each, parsed: one kind per file
 //! index       the entries by name, and who refers to whom
-//! link        lookups: the only place that joins kinds
+//! link        lookups: the only place that joins kinds; place: which endpoints are for whom
 //! ```
 //!
 //! No clock, no network, no tokio: the answer to a lookup depends on the objects that are there and on nothing else, neither
@@ -21,6 +21,7 @@ mod entry;
 mod index;
 mod link;
 mod name;
+mod place;
 mod policy;
 mod recording;
 pub mod resource;

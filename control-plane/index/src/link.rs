@@ -7,8 +7,8 @@
 //! | `port` | pod, its namespace, the Services in front of it and their routes |
 //! | `route_statuses` | routes, their parents and backends |
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub struct PodInfo {
     pub service_account: Arc<str>,
     /// The SPIFFE ID that its proxy is given a certificate for.
     pub identity: Arc<str>,
+    /// As the API server numbers it; `None` in folder mode.
+    pub uid: Option<Arc<str>>,
     /// Addresses; the node's where `host_network` is set.
     pub ips: Vec<IpAddr>,
     /// It shares its node's network.
@@ -68,20 +70,30 @@ impl Index {
         })
     }
 
-    /// Endpoints of a Service port; `None`: no such Service, or it lacks the port.
+    /// Endpoints of a Service port, wherever the client is; `None`: no such Service, or it lacks the port.
     pub fn endpoints(&self, backend: &BackendKey) -> Option<Endpoints> {
+        self.endpoints_from(backend, None)
+    }
+
+    /// The same for a client on that node, where it is known.
+    pub fn endpoints_from(&self, backend: &BackendKey, node: Option<&str>) -> Option<Endpoints> {
         let name = Name { namespace: backend.namespace.clone(), name: backend.name.clone() };
         let service = self.services.get(&name)?;
         let port = service.port(backend.port)?;
-        let mut endpoints = BTreeMap::new();
+        let mut found = Vec::new();
         for slice in self.service_slices.of(&name).filter_map(|slice| self.slices.get(slice)) {
             let Some(target_port) = slice.port(&port.name) else { continue };
             for source in &slice.endpoints {
                 if let Some(endpoint) = self.slice_endpoint(source, target_port, service.publish_not_ready) {
-                    insert(&mut endpoints, endpoint);
+                    found.push((endpoint, source));
                 }
             }
         }
+        if let Some(node) = node {
+            self.place(node).retain(service, &mut found);
+        }
+        let mut endpoints = BTreeMap::new();
+        found.into_iter().for_each(|(endpoint, _)| insert(&mut endpoints, endpoint));
         Some(Endpoints(endpoints.into_values().collect()))
     }
 
@@ -93,6 +105,13 @@ impl Index {
     /// The pod that owns an address: never one on its node's network, never a finished one.
     pub fn pod_by_ip(&self, address: IpAddr) -> Option<PodInfo> {
         self.owner_of(address.to_canonical()).map(info)
+    }
+
+    /// Namespaces whose pods are meshed, or will be when they are made.
+    pub fn meshed_namespaces(&self) -> BTreeSet<Arc<str>> {
+        let labelled = self.namespaces.iter().filter(|(_, namespace)| namespace.injected).map(|(name, _)| name);
+        let pods = self.pods.iter().filter(|(_, pod)| pod.meshed && !pod.finished).map(|(name, _)| &name.namespace);
+        labelled.chain(pods).cloned().collect()
     }
 
     /// Inbound policy of a pod's port; `None`: unknown pod.
@@ -144,9 +163,22 @@ impl Index {
             workload: pod.workload.clone(),
             draining: pod.draining,
             cluster_networks: self.settings.cluster_networks.clone(),
-            node_ips: pod.node_ips.clone(),
+            node_ips: self.node_ips(pod),
             probes: pod.probes.clone(),
+            grpc_probes: pod.grpc_probes.clone(),
         })
+    }
+
+    /// Where the kubelet of a pod's node may ask from.
+    fn node_ips(&self, pod: &PodEntry) -> Vec<IpAddr> {
+        let node = pod.node.as_ref().and_then(|node| self.nodes.get(node));
+        let mut ips = pod.node_ips.clone();
+        for ip in node.iter().flat_map(|node| &node.addresses) {
+            if !ips.contains(ip) {
+                ips.push(*ip);
+            }
+        }
+        ips
     }
 
     /// Services that claim an address: owners of cluster addresses before those who merely name it as external, then the
@@ -174,7 +206,7 @@ impl Index {
             Protocol::Opaque | Protocol::Tls if !http_routes.is_empty() => Protocol::Detect,
             protocol => protocol,
         };
-        ServiceTarget { service: key, protocol, http_routes }
+        ServiceTarget { service: key, protocol, http_routes, client_affinity: service.affinity }
     }
 
     fn declared_protocol(&self, name: &Name, service: &ServiceEntry, port: &ServicePortEntry) -> Protocol {
@@ -307,7 +339,7 @@ impl Index {
     }
 
     /// Addresses are used again: the pod that is not on its way out has it, then the youngest.
-    fn owner_of(&self, ip: IpAddr) -> Option<&PodEntry> {
+    pub(crate) fn owner_of(&self, ip: IpAddr) -> Option<&PodEntry> {
         let owners = self.pods_at(ip).filter(|pod| !pod.host_network);
         owners.max_by_key(|pod| (!pod.draining, pod.created, &pod.workload))
     }
@@ -361,6 +393,7 @@ fn info(pod: &PodEntry) -> PodInfo {
         workload: pod.workload.clone(),
         service_account: pod.service_account.clone(),
         identity: pod.identity.clone(),
+        uid: pod.uid.clone(),
         ips: pod.ips.clone(),
         host_network: pod.host_network,
         meshed: pod.meshed,

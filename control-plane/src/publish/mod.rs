@@ -1,7 +1,7 @@
 //! The publisher: the one task that owns the index. Events go in; subscribed answers whose content changed go out.
 //!
 //! ```text
-//! folder -- Vec<Event> --> apply -> Changes -> ask affected questions again -> version differs? -> watch::Sender
+//! folder, kubernetes -- Vec<Event> --> apply -> Changes -> ask affected questions again -> version differs? -> watch::Sender
 //! watch, certify, telemetry -- Publisher (handle) --> subscribe, pod_by_token, pod_of
 //! ```
 //!
@@ -10,20 +10,22 @@
 mod published;
 mod question;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time;
 use minimesh_api::model::TrustBundle;
+use minimesh_identity::Error;
 use minimesh_index::{Changes, Event, Index, Kind, Object, PodInfo};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub(crate) use published::Published;
 pub(crate) use question::{Question, Subscriber};
 
+use crate::issuing::{InForce, Issuing};
 use crate::metrics::Metrics;
 
 /// The latest version of an answer; `None` until there is one.
@@ -34,16 +36,18 @@ pub(crate) type Latest = watch::Receiver<Option<Arc<Published>>>;
 pub(crate) struct Publisher {
     commands: mpsc::Sender<Command>,
     synced: watch::Receiver<bool>,
+    meshed: watch::Receiver<Arc<BTreeSet<Arc<str>>>>,
 }
 
 /// The publisher does not answer: the first list is not complete, or the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the manifests have not been read completely yet")]
+#[error("not everything there is has been read yet")]
 pub(crate) struct Unready;
 
 /// What the task is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
+    Pod { namespace: String, name: String, reply: oneshot::Sender<Option<PodInfo>> },
     PodByToken { sha256: [u8; 32], reply: oneshot::Sender<Option<PodInfo>> },
     PodOf { subscriber: Subscriber, reply: oneshot::Sender<Option<PodInfo>> },
     Subscribe { question: Question, reply: oneshot::Sender<Latest> },
@@ -53,27 +57,40 @@ impl Publisher {
     /// Starts the task. It ends when every handle is gone or the events end.
     pub(crate) fn spawn(
         index: Index,
-        trust: TrustBundle,
+        in_force: InForce,
         events: mpsc::Receiver<Vec<Event>>,
         metrics: Arc<Metrics>,
-    ) -> Publisher {
+    ) -> Result<Publisher, Error> {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (synced, is_synced) = watch::channel(index.is_synced());
+        let (meshed, are_meshed) = watch::channel(Arc::default());
         let (answers, tokens) = (HashMap::new(), BTreeMap::new());
-        let state = State { index, trust, tokens, answers, synced, metrics };
-        tokio::spawn(state.run(receiver, events));
-        Publisher { commands, synced: is_synced }
+        let trust = in_force.now().trust()?;
+        let state = State { index, trust, tokens, answers, synced, meshed, metrics };
+        tokio::spawn(state.run(receiver, events, in_force));
+        Ok(Publisher { commands, synced: is_synced, meshed: are_meshed })
     }
 
     /// A handle of a task that the test runs.
     #[cfg(test)]
     pub(crate) fn of(commands: mpsc::Sender<Command>) -> Publisher {
-        Publisher { commands, synced: watch::channel(true).1 }
+        Publisher { commands, synced: watch::channel(true).1, meshed: watch::channel(Arc::default()).1 }
     }
 
     /// Whether the first complete list is in.
     pub(crate) fn is_synced(&self) -> bool {
         *self.synced.borrow()
+    }
+
+    /// Namespaces in which pods are meshed or will be.
+    pub(crate) fn meshed_namespaces(&self) -> watch::Receiver<Arc<BTreeSet<Arc<str>>>> {
+        self.meshed.clone()
+    }
+
+    /// A pod by its name.
+    pub(crate) async fn pod(&self, namespace: &str, name: &str) -> Result<Option<PodInfo>, Unready> {
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        self.synced_ask(|reply| Command::Pod { namespace, name, reply }).await
     }
 
     /// The answer to a question, now and whenever it changes. Dropping every receiver ends the work for it.
@@ -112,11 +129,17 @@ struct State {
     tokens: BTreeMap<(Arc<str>, Arc<str>), [u8; 32]>,
     answers: HashMap<Question, watch::Sender<Option<Arc<Published>>>>,
     synced: watch::Sender<bool>,
+    meshed: watch::Sender<Arc<BTreeSet<Arc<str>>>>,
     metrics: Arc<Metrics>,
 }
 
 impl State {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut events: mpsc::Receiver<Vec<Event>>) {
+    async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut events: mpsc::Receiver<Vec<Event>>,
+        mut in_force: InForce,
+    ) {
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -130,6 +153,7 @@ impl State {
                     Some(command) => self.obey(command),
                     None => return,
                 },
+                issuing = in_force.changed() => self.trust(&issuing),
                 _ = sweep.tick() => self.answers.retain(|_, latest| latest.receiver_count() > 0),
             }
         }
@@ -146,17 +170,42 @@ impl State {
         }
         self.note_tokens(pods);
         if self.index.is_synced() && !*self.synced.borrow() {
-            info!("the manifests are read completely; proxies are answered from now on");
+            info!("everything is read; proxies are answered from now on");
             self.synced.send_replace(true);
             // Questions asked before had no answer.
             changes.everything = true;
         }
         self.metrics.events.add(count as u64);
+        self.note_meshed();
         let published = self.publish(&changes);
         if changes.routes || changes.everything {
             self.log_routes();
         }
-        info!(events = count, published, micros = began.elapsed().as_micros() as u64, "manifests changed");
+        info!(events = count, published, micros = began.elapsed().as_micros() as u64, "objects changed");
+    }
+
+    /// Another authority is in force.
+    fn trust(&mut self, issuing: &Issuing) {
+        match issuing.trust() {
+            Ok(trust) => self.trust = trust,
+            Err(error) => return error!(%error, "the trust bundle cannot be published; the last one stays"),
+        }
+        if let Some((question, latest)) =
+            self.answers.get_key_value(&Question::Trust).filter(|_| self.index.is_synced())
+        {
+            self.refresh(question, latest);
+        }
+    }
+
+    fn note_meshed(&self) {
+        let meshed = self.index.meshed_namespaces();
+        self.meshed.send_if_modified(|known| {
+            let differs = **known != meshed;
+            if differs {
+                *known = Arc::new(meshed);
+            }
+            differs
+        });
     }
 
     /// Asks affected questions again; answers how many got another content.
@@ -187,6 +236,7 @@ impl State {
     fn obey(&mut self, command: Command) {
         // Whoever asked and is gone does not need the answer.
         match command {
+            Command::Pod { namespace, name, reply } => drop(reply.send(self.index.pod(&namespace, &name))),
             Command::PodByToken { sha256, reply } => drop(reply.send(self.pod_by_token(&sha256))),
             Command::PodOf { subscriber, reply } => drop(reply.send(subscriber.pod(&self.index))),
             Command::Subscribe { question, reply } => drop(reply.send(self.subscribe(question))),
@@ -194,6 +244,7 @@ impl State {
     }
 
     fn subscribe(&mut self, question: Question) -> Latest {
+        let question = question.settled(&self.index);
         if let Some(latest) = self.answers.get(&question) {
             return latest.subscribe();
         }

@@ -27,11 +27,20 @@ impl Subscriber {
     }
 }
 
+/// Where a client is, for Services whose endpoints are not for everybody alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// At that address.
+    Address(IpAddr),
+    /// On that node; `None`: it is not known which, and every endpoint is for it.
+    Node(Option<Arc<str>>),
+}
+
 /// A question to the index.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Question {
-    /// Endpoints of a Service port, the same for all.
-    Endpoints(BackendKey),
+    /// Endpoints of a Service port, for clients at a place: the same for all of them, and mostly the same for everybody.
+    Endpoints(BackendKey, Place),
     /// Policy of one port of the subscriber's pod.
     Port(Subscriber, u16),
     /// What stands behind an address, for clients of a namespace (Gateway API's consumer routes) that understand this much.
@@ -46,7 +55,7 @@ impl Question {
     /// The question behind a subscription. Whatever the subscriber names, ports and workload are those of its own pod.
     pub(crate) fn new(key: &ResourceKey, subscriber: &Subscriber, features: Features) -> Question {
         match key {
-            ResourceKey::Endpoints(backend) => Question::Endpoints(backend.clone()),
+            ResourceKey::Endpoints(backend) => Question::Endpoints(backend.clone(), Place::Address(subscriber.ip)),
             ResourceKey::Port(port) => Question::Port(subscriber.clone(), *port),
             ResourceKey::Target(address) => Question::Target(subscriber.id.namespace().into(), *address, features),
             ResourceKey::Trust => Question::Trust,
@@ -54,10 +63,20 @@ impl Question {
         }
     }
 
+    /// With the client's place as the index knows it: who asks from the same place shares the answer.
+    pub(crate) fn settled(self, index: &Index) -> Question {
+        match self {
+            Question::Endpoints(backend, Place::Address(ip)) => {
+                Question::Endpoints(backend, Place::Node(index.node_of(ip)))
+            }
+            other => other,
+        }
+    }
+
     /// The resource's name on the wire.
     pub(crate) fn key(&self) -> ResourceKey {
         match self {
-            Question::Endpoints(backend) => ResourceKey::Endpoints(backend.clone()),
+            Question::Endpoints(backend, _) => ResourceKey::Endpoints(backend.clone()),
             Question::Port(_, port) => ResourceKey::Port(*port),
             Question::Target(_, address, _) => ResourceKey::Target(*address),
             Question::Trust => ResourceKey::Trust,
@@ -68,9 +87,13 @@ impl Question {
     /// The answer now; `None`: the subscriber's pod is not known (yet, or any more), and what was said last stays.
     pub(crate) fn answer(&self, index: &Index, trust: &TrustBundle) -> Option<State> {
         match self {
-            Question::Endpoints(backend) => {
+            Question::Endpoints(backend, place) => {
+                let node = match place {
+                    Place::Address(ip) => index.node_of(*ip),
+                    Place::Node(node) => node.clone(),
+                };
                 // A Service that is gone has no endpoints: said explicitly, because the index is complete.
-                let endpoints = index.endpoints(backend).unwrap_or_default().0;
+                let endpoints = index.endpoints_from(backend, node.as_deref()).unwrap_or_default().0;
                 Some(State::Endpoints(EndpointsPart::Full { endpoints, more: false }))
             }
             Question::Port(subscriber, port) => {
@@ -93,6 +116,10 @@ impl Question {
     /// Whether the answer may have changed.
     pub(crate) fn affected(&self, changes: &Changes) -> bool {
         match self {
+            Question::Endpoints(_, place) => {
+                let here = matches!(place, Place::Node(Some(node)) if changes.nodes.contains(node));
+                here || changes.affects(&self.key(), "", "")
+            }
             // Which pod has the subscriber's address may itself have changed.
             Question::Port(..) => changes.everything || !changes.pods.is_empty() || !changes.ports.is_empty(),
             Question::Workload(_) => changes.everything || !changes.pods.is_empty(),

@@ -1,7 +1,7 @@
-//! Telemetry: takes the proxies' reports, and answers `stat`, `edges` and the demo's table from them.
+//! Telemetry: takes the proxies' reports, for `stat`, `edges` and the demo's table.
 //!
 //! ```text
-//! Report (proxy's certificate) -> reporter's pod -> Store     Edges (operator socket) <- Store
+//! Report (proxy's certificate) -> reporter's pod -> Store     answers (operator) <- Store
 //! ```
 //!
 //! One task owns the store; both services ask it. Every number that a person sees comes from here, and here from a proxy.
@@ -16,9 +16,8 @@ pub(crate) use tests::edge as an_edge;
 use std::sync::Arc;
 use std::time::Duration;
 
-use minimesh_api::grpc::operator_server::Operator;
 use minimesh_api::grpc::telemetry_server::Telemetry;
-use minimesh_api::grpc::{EdgesRequest, EdgesResponse, ReportRequest, ReportResponse};
+use minimesh_api::grpc::{ReportRequest, ReportResponse};
 use minimesh_api::model::ReportedEdge;
 use minimesh_api::wire::Report;
 use tokio::sync::{mpsc, oneshot};
@@ -46,6 +45,11 @@ impl Reports {
         let (sender, receiver) = mpsc::channel(COMMANDS);
         tokio::spawn(keep(receiver, metrics));
         Reports(sender)
+    }
+
+    /// Everything that was reported within the window.
+    pub(crate) async fn edges(&self, window: Duration) -> Result<Vec<ReportedEdge>, Status> {
+        self.ask(|reply| Command::Edges { window, reply }).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Status> {
@@ -102,23 +106,6 @@ impl Telemetry for Collector {
         let reporter = Reporter { workload: pod.workload, identity };
         let resend_all = self.reports.ask(|reply| Command::Report { reporter, report, reply }).await?;
         Ok(Response::new(ReportResponse { resend_all }))
-    }
-}
-
-/// The gRPC service `minimesh.v1.Operator`.
-#[derive(Debug)]
-pub(crate) struct Answers {
-    /// Where reports are.
-    pub(crate) reports: Reports,
-}
-
-#[tonic::async_trait]
-impl Operator for Answers {
-    async fn edges(&self, request: Request<EdgesRequest>) -> Result<Response<EdgesResponse>, Status> {
-        let window = Duration::try_from(request.into_inner());
-        let window = window.map_err(|invalid| Status::invalid_argument(invalid.to_string()))?;
-        let edges = self.reports.ask(|reply| Command::Edges { window, reply }).await?;
-        Ok(Response::new(EdgesResponse::from(edges.as_slice())))
     }
 }
 

@@ -22,11 +22,14 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::certify::Certifier;
+use crate::answers::{Answers, Keeper};
+use crate::certify::{Certifier, Tokens};
+use crate::issuing::InForce;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::own;
 use crate::serve::{Server, serve_local};
-use crate::telemetry::{Answers, Collector, Reports};
+use crate::telemetry::{Collector, Reports};
 use crate::testing::{self, Fake, POD_IP, id, pod};
 use crate::watch::Discovery;
 
@@ -39,7 +42,7 @@ struct World {
     authority: Arc<Authority>,
     server: Server,
     metrics: Arc<Metrics>,
-    reports: Reports,
+    answers: Answers,
     fake: Arc<Fake>,
     trigger: drain::Trigger,
 }
@@ -51,20 +54,26 @@ impl World {
         let (metrics, _) = Metrics::new();
         let (trigger, drain) = drain::channel();
         let reports = Reports::spawn(Arc::clone(&metrics));
+        let in_force = InForce::fixed(Authority::from_parts("cluster.local", &authority.to_parts()).expect("the same"));
+        let ledger = Ledger::new();
         let certifier = Certifier {
-            authority: Arc::clone(&authority),
+            in_force: in_force.clone(),
+            tokens: Tokens::Folder,
+            ledger: ledger.clone(),
             publisher: publisher.clone(),
             lifetime: LIFETIME,
             metrics: Arc::clone(&metrics),
         };
         let collector = Collector { reports: reports.clone(), publisher: publisher.clone() };
-        let discovery = Discovery::new(publisher, [9; 16], Arc::clone(&metrics), drain.clone());
+        let discovery = Discovery::new(publisher.clone(), [9; 16], Arc::clone(&metrics), ledger.clone(), drain.clone());
         let routes = Routes::new(discovery)
             .add_service(IdentityServer::new(certifier))
             .add_service(TelemetryServer::new(collector));
-        let tls = own::spawn(Arc::clone(&authority), LIFETIME).expect("a certificate");
-        let server = Server { routes, tls, metrics: Arc::clone(&metrics), drain };
-        World { authority, server, metrics, reports, fake, trigger }
+        let own = own::id("cluster.local", own::NAMESPACE).expect("valid");
+        let tls = own::spawn(in_force.clone(), own, LIFETIME).expect("a certificate");
+        let server = Server { routes, tls, in_force: in_force.clone(), metrics: Arc::clone(&metrics), drain };
+        let answers = Answers { reports, publisher, in_force, ledger, keeper: Keeper::Folder };
+        World { authority, server, metrics, answers, fake, trigger }
     }
 
     /// A connection from the pod's address, with a certificate of `account` by `authority`.
@@ -180,7 +189,7 @@ async fn a_client_of_another_bundle_does_not_talk_to_this_control_plane() {
 #[tokio::test]
 async fn a_watch_stream_over_tls_gets_updates_and_ends_with_the_drain() {
     let world = World::new();
-    let bundle = TrustBundle { trust_domain: "cluster.local".to_owned(), roots: vec![vec![1]] };
+    let bundle = TrustBundle { trust_domain: "cluster.local".to_owned(), roots: vec![vec![1]], issuing: None };
     let version = world.fake.publish(&ResourceKey::Trust, State::Trust(bundle.clone()));
     let hello = Request::Hello(Hello::new([1; 16]));
     let subscribe = Request::Subscribe { key: ResourceKey::Trust, held_version: None };
@@ -208,7 +217,7 @@ async fn a_report_over_tls_is_seen_by_the_operator_under_the_reporters_own_name(
     assert!(!telemetry.report(ReportRequest::from(&report)).await.expect("taken").into_inner().resend_all);
 
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let answers = OperatorServer::new(Answers { reports: world.reports.clone() });
+    let answers = OperatorServer::new(world.answers.clone());
     tokio::spawn(serve_local(Routes::new(answers), theirs, None, world.server.drain.clone()));
     let channel = testing::connect_plainly(ours).await;
     let edges = OperatorClient::new(channel).edges(EdgesRequest::from(Duration::from_secs(60))).await;

@@ -29,15 +29,17 @@ use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::peer::Peer;
-use crate::publish::Publisher;
+use crate::publish::{Publisher, Unready};
 use session::Context;
 
 /// The gRPC service `minimesh.v1.Discovery`. Written by hand, because the generated one encodes each message for each proxy.
 #[derive(Clone, Debug)]
 pub(crate) struct Discovery {
     context: Context,
+    ledger: Ledger,
     drain: drain::Watch,
 }
 
@@ -51,19 +53,22 @@ impl Discovery {
         publisher: Publisher,
         instance: [u8; 16],
         metrics: Arc<Metrics>,
+        ledger: Ledger,
         drain: drain::Watch,
     ) -> Discovery {
-        Discovery { context: Context { publisher, instance, metrics }, drain }
+        Discovery { context: Context { publisher, instance, metrics, entry: None }, ledger, drain }
     }
 
     async fn watch(self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Responses>, Status> {
         let subscriber = Peer::authenticated(request.extensions())?;
         if !self.context.publisher.is_synced() {
-            return Err(Status::unavailable("the manifests have not been read completely yet"));
+            return Err(Status::unavailable(Unready.to_string()));
         }
         let age = request.extensions().get::<ConnectionAge>().cloned();
         let (sender, responses) = mpsc::channel(1);
-        let Discovery { context, drain } = self;
+        let certificate = request.extensions().get::<Peer>().and_then(|peer| peer.certificate);
+        let Discovery { mut context, ledger, drain } = self;
+        context.entry = ledger.open(&subscriber, certificate).map(Arc::new);
         let closing = async move {
             tokio::select! {
                 () = reached(age) => {}

@@ -21,7 +21,8 @@ use tonic::Status;
 use tracing::{debug, info, warn};
 
 use super::subscriptions::Subscriptions;
-use crate::metrics::{Metrics, Open};
+use crate::ledger::Open;
+use crate::metrics::{self, Metrics};
 use crate::publish::{Latest, Publisher, Question, Subscriber};
 
 /// What a stream needs of the rest.
@@ -33,6 +34,8 @@ pub(super) struct Context {
     pub(super) instance: [u8; 16],
     /// What is counted.
     pub(super) metrics: Arc<Metrics>,
+    /// Where it is noted whom this proxy trusts.
+    pub(super) entry: Option<Arc<Open>>,
 }
 
 /// Why a stream ended, when the proxy is still there to be told.
@@ -70,7 +73,7 @@ pub(super) async fn run<S>(
 where
     S: Stream<Item = Result<grpc::WatchRequest, Status>> + Unpin,
 {
-    let _open = Open::new(&context.metrics.streams);
+    let _open = metrics::Open::new(&context.metrics.streams);
     if responses.send(Ok(our_hello(&context))).await.is_err() {
         return End::Left;
     }
@@ -147,7 +150,7 @@ struct Session {
     features: Features,
     subscriptions: Subscriptions,
     changes: FuturesUnordered<Change>,
-    watched: std::collections::HashMap<ResourceKey, (AbortHandle, Open)>,
+    watched: std::collections::HashMap<ResourceKey, (AbortHandle, metrics::Open)>,
 }
 
 impl Session {
@@ -166,12 +169,16 @@ impl Session {
     async fn take(&mut self, request: grpc::WatchRequest) -> Result<(), End> {
         match Request::try_from(request).map_err(|invalid| refused(&invalid))? {
             Request::Hello(_) => Err(End::Refused(Status::invalid_argument("hello comes first, and once"))),
-            Request::Subscribe { key, held_version } => self.subscribe(key, held_version).await,
+            Request::Subscribe { key, held_version } => {
+                self.note_trust(&key, held_version);
+                self.subscribe(key, held_version).await
+            }
             Request::Unsubscribe { key } => {
                 self.unsubscribe(&key);
                 Ok(())
             }
             Request::Ack { key, version } => {
+                self.note_trust(&key, Some(version));
                 if let Some(settled) = self.subscriptions.acknowledge(&key, version, Instant::now()) {
                     settled.lag.inspect(|lag| self.context.metrics.lag.record_duration(*lag));
                 }
@@ -202,10 +209,17 @@ impl Session {
         let question = Question::new(&key, &self.subscriber, self.features);
         let latest = self.context.publisher.subscribe(question).await.map_err(|_| End::Aged)?;
         self.subscriptions.add(key.clone(), latest.clone(), held, Instant::now());
-        let open = Open::new(&self.context.metrics.subscriptions);
+        let open = metrics::Open::new(&self.context.metrics.subscriptions);
         let handle = self.watch(key.clone(), latest);
         self.watched.insert(key, (handle, open));
         Ok(())
+    }
+
+    /// The proxy has this version of the trust bundle in force.
+    fn note_trust(&self, key: &ResourceKey, version: Option<u64>) {
+        if let (ResourceKey::Trust, Some(version), Some(entry)) = (key, version, &self.context.entry) {
+            entry.trusts(version);
+        }
     }
 
     fn unsubscribe(&mut self, key: &ResourceKey) {

@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::session::{self, Context, End};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::publish::{Published, Subscriber};
 use crate::testing::{self, Fake, endpoints, full};
@@ -28,7 +29,7 @@ fn carts() -> ResourceKey {
 }
 
 fn trust(root: u8) -> State {
-    State::Trust(TrustBundle { trust_domain: "cluster.local".to_owned(), roots: vec![vec![root]] })
+    State::Trust(TrustBundle { trust_domain: "cluster.local".to_owned(), roots: vec![vec![root]], issuing: None })
 }
 
 /// A proxy's end of a stream.
@@ -48,7 +49,7 @@ impl Stream {
         let (sender, responses) = mpsc::channel(1);
         let (close, closing) = oneshot::channel::<()>();
         let metrics = Metrics::new().0;
-        let context = Context { publisher, instance: [9; 16], metrics: Arc::clone(&metrics) };
+        let context = Context { publisher, instance: [9; 16], metrics: Arc::clone(&metrics), entry: None };
         let subscriber = Subscriber { ip: IpAddr::from([10, 42, 0, 7]), id: testing::id("front-end") };
         let closing = async move {
             if closing.await.is_err() {
@@ -377,7 +378,7 @@ fn apply(frames: &[Bytes], held: Option<(u64, &Endpoints)>) -> Endpoints {
 async fn the_service_refuses_a_caller_without_a_certificate() {
     let (publisher, _fake) = Fake::new([]).spawn();
     let (_trigger, drain) = drain::channel();
-    let discovery = super::Discovery::new(publisher, [9; 16], Metrics::new().0, drain);
+    let discovery = super::Discovery::new(publisher, [9; 16], Metrics::new().0, Ledger::new(), drain);
     let request = tonic::codegen::http::Request::post("http://x/minimesh.v1.Discovery/Watch")
         .header("content-type", "application/grpc")
         .body(tonic::body::Body::empty())

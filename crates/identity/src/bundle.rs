@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
+use crate::verify::{Side, Trust};
 use crate::{Error, spiffe};
 
 /// The roots that vouch for the identities of one trust domain; never empty. Cheap to clone.
@@ -64,6 +66,16 @@ impl TrustBundle {
     /// The trust domain, as in `spiffe://TRUST-DOMAIN/…`.
     pub fn trust_domain(&self) -> &str {
         &self.0.trust_domain
+    }
+
+    /// The root that a peer's chain (leaf first) leads to now; `None`: to none of these.
+    pub fn root_of(&self, chain: &[CertificateDer<'_>]) -> Option<&CertificateDer<'static>> {
+        let (leaf, intermediates) = chain.split_first()?;
+        let now = SystemTime::now();
+        self.roots().iter().find(|root| {
+            let alone = TrustBundle::new(self.trust_domain(), vec![(*root).clone()]);
+            alone.is_ok_and(|alone| Trust::new(alone).verify(leaf, intermediates, Side::Client, now).is_ok())
+        })
     }
 
     /// A hash of the content: equal bundles have equal versions, in every process and after every restart.

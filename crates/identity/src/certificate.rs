@@ -29,6 +29,11 @@ pub fn peer_id(certificate: &CertificateDer<'_>) -> Result<SpiffeId, PeerError> 
     identity(&parse(certificate)?)
 }
 
+/// Until when a certificate holds.
+pub fn expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, PeerError> {
+    Ok(validity(certificate)?.not_after)
+}
+
 pub(crate) fn contents(certificate: &CertificateDer<'_>) -> Result<Contents, PeerError> {
     let certificate = parse(certificate)?;
     if certificate.is_ca() {

@@ -7,6 +7,7 @@
 //! key, leaf     PrivateKey (made here, never written), Leaf (chain and key that belong together)
 //! certificate   reads the identity and validity out of a certificate
 //! verify        the one verification of a peer's chain, used by rustls' verifiers and after every handshake
+//! fingerprint   Fingerprint: a certificate's short name, for people and for telling roots apart
 //! tickets       TicketKeys: what seals session tickets
 //! credentials   Credentials: all of the above, immutable, published by the control thread
 //! control       configurations of the gRPC connection between proxy and control plane
@@ -22,6 +23,7 @@ mod bundle;
 mod certificate;
 pub mod control;
 mod credentials;
+mod fingerprint;
 mod key;
 mod leaf;
 mod peer_error;
@@ -31,8 +33,9 @@ mod tickets;
 mod verify;
 
 pub use bundle::TrustBundle;
-pub use certificate::peer_id;
+pub use certificate::{expiry, peer_id};
 pub use credentials::{Alpn, Credentials};
+pub use fingerprint::Fingerprint;
 pub use key::PrivateKey;
 pub use leaf::Leaf;
 pub use peer_error::{PeerError, Refusal};

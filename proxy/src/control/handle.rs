@@ -240,7 +240,14 @@ impl FakeControl {
     pub fn own_workload(cluster_networks: Vec<IpNet>) -> Workload {
         let own = || Arc::from("fake");
         let workload = WorkloadRef { namespace: own(), kind: "Pod".into(), name: own(), pod: own() };
-        Workload { workload, draining: false, cluster_networks, node_ips: Vec::new(), probes: Vec::new() }
+        Workload {
+            workload,
+            draining: false,
+            cluster_networks,
+            node_ips: Vec::new(),
+            probes: Vec::new(),
+            grpc_probes: Vec::new(),
+        }
     }
 
     /// Publishes what stands behind an address.

@@ -96,8 +96,8 @@ impl Identity {
     }
 
     /// A new bundle; in force at once, also where it does not vouch for our own leaf: then a new one is asked for.
-    pub(super) fn trust(&self, bundle: &model::TrustBundle) -> Result<(), Error> {
-        let bundle = self.convert(bundle)?;
+    pub(super) fn trust(&self, told: &model::TrustBundle) -> Result<(), Error> {
+        let bundle = self.convert(told)?;
         if let Some(credentials) = self.credentials().filter(|credentials| *credentials.bundle() != bundle) {
             let credentials = self.credentials_of(credentials.leaf().clone(), bundle.clone())?;
             tracing::info!(roots = bundle.roots().len(), version = bundle.version(), "trust bundle changed");
@@ -105,6 +105,9 @@ impl Identity {
             self.renew_if_unfit();
         }
         self.bundle.replace(bundle);
+        if let Some(root) = told.issuing.and_then(|place| told.roots.get(place)) {
+            self.renew_unless_under(&CertificateDer::from(root.as_slice()));
+        }
         Ok(())
     }
 
@@ -134,6 +137,15 @@ impl Identity {
     fn renew_if_unfit(&self) {
         if let Some(Err(error)) = self.credentials().map(|credentials| credentials.check_own(self.now())) {
             tracing::warn!(%error, "our own certificate would be refused; asking for another one");
+            self.ask_for_another();
+        }
+    }
+
+    /// The root is being replaced: certificates of the old one are wanted gone.
+    fn renew_unless_under(&self, root: &CertificateDer<'_>) {
+        let Some(credentials) = self.credentials() else { return };
+        if credentials.bundle().root_of(credentials.leaf().chain()).is_none_or(|own| own != root) {
+            tracing::info!("certificates are issued under another root from now on; asking for a new one");
             self.ask_for_another();
         }
     }

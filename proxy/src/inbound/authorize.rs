@@ -76,8 +76,14 @@ impl Permit {
     }
 
     /// Decides about one request.
-    pub(super) fn request(&self, worker: &Worker, method: &str, path: &[u8]) -> Result<Admission, Refusal> {
-        let is_probe = || self.peer == Peer::Node && method == "GET" && worker.is_probe(self.port.address.port(), path);
+    pub(super) fn request(
+        &self,
+        worker: &Worker,
+        method: &str,
+        (path, query): (&[u8], Option<&[u8]>),
+    ) -> Result<Admission, Refusal> {
+        let port = self.port.address.port();
+        let is_probe = || self.peer == Peer::Node && worker.is_probe(port, method, path, query.unwrap_or_default());
         match self.decide(worker) {
             Ok(Admission::Allowed) => Ok(Admission::Allowed),
             Ok(_) | Err(_) if is_probe() => Ok(Admission::Probe),

@@ -52,6 +52,8 @@ struct Session {
     judged: Cell<u64>,
     /// It was judged, and is not accepted any more.
     distrusted: Cell<bool>,
+    /// Let in by a probe alone, which was asked.
+    probed: Cell<bool>,
     /// By the policy in force.
     cells: RefCell<(DefaultPolicy, Arc<EdgeCells>)>,
     app: Rc<Pool>,
@@ -83,13 +85,14 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn) {
         client_id,
         judged: Cell::new(worker.generation()),
         distrusted: Cell::new(false),
+        probed: Cell::new(false),
         cells: RefCell::new((policy, Arc::clone(&cells))),
         app: Rc::default(),
         address: socket_peer,
     });
     let parting = || match () {
         () if !session.permit.holds_for_requests(worker) => Parting::Revoked,
-        () if worker.closing.get() || session.distrusted.get() => Parting::Now,
+        () if worker.closing.get() || session.distrusted.get() || session.probed.get() => Parting::Now,
         () if worker.leaving.get() => Parting::Served,
         () => Parting::Stay,
     };
@@ -276,11 +279,18 @@ impl Client {
 }
 
 impl Session {
+    /// Who is let in for a probe alone asks once.
+    fn is_second_probe(&self) -> bool {
+        !self.permit.holds(&self.worker) && self.probed.replace(true)
+    }
+
     /// Policy may have turned, and the peer's certificate may have run out, since the last request.
     fn authorize(&self, head: &http::request::Parts) -> Result<Admission, Error> {
         let tunnel = head.method == Method::CONNECT;
-        let admission = match self.permit.request(&self.worker, head.method.as_str(), head.uri.path().as_bytes()) {
-            Ok(Admission::Probe) if tunnel => Err(Refusal::PolicyDenied),
+        let target = (head.uri.path().as_bytes(), head.uri.query().map(str::as_bytes));
+        let admission = match self.permit.request(&self.worker, head.method.as_str(), target) {
+            // one request and nothing else
+            Ok(Admission::Probe) if tunnel || self.is_second_probe() => Err(Refusal::PolicyDenied),
             decided => decided,
         };
         let admission = admission.map_err(|refusal| {

@@ -234,7 +234,11 @@ impl Client<'_> {
             client_id: &self.client_id,
             mesh: false,
             peer: permit.peer().identity().is_some(),
-            close: worker.closing.get() || worker.leaving.get() || !permit.holds_for_requests(worker),
+            // a probe is one request: nothing else comes in beside it
+            close: worker.closing.get()
+                || worker.leaving.get()
+                || (admission == Admission::Probe && !permit.holds(worker))
+                || !permit.holds_for_requests(worker),
             limit: worker.head_limit,
             began,
             waited,
@@ -288,7 +292,7 @@ impl Client<'_> {
             self.cells = permit.port().cells(worker, EdgeProtocol::Http, permit.peer());
         }
         let bytes = self.conn.buffer.bytes();
-        let admission = match permit.request(worker, head.method_name(bytes), head.path_and_query(bytes).0) {
+        let admission = match permit.request(worker, head.method_name(bytes), head.path_and_query(bytes)) {
             Ok(Admission::Probe) if head.upgrade => Err(Refusal::PolicyDenied),
             decided => decided,
         };

@@ -128,6 +128,7 @@ fn endpoint(service: &Service, pod: &Pod) -> Option<SliceEndpoint> {
         }),
         zone: None,
         node_name: pod.spec.node_name.clone(),
+        ..SliceEndpoint::default()
     })
 }
 

@@ -5,6 +5,7 @@ mod filters;
 mod grant;
 mod grpc;
 mod namespace;
+mod node;
 mod pod;
 mod route;
 mod rules;
@@ -14,6 +15,7 @@ mod slice;
 
 pub(crate) use grant::GrantEntry;
 pub(crate) use namespace::NamespaceEntry;
+pub(crate) use node::NodeEntry;
 pub(crate) use pod::PodEntry;
 pub(crate) use route::{Acceptance, Parent, RefFault, RouteEntry};
 pub(crate) use service::{ServiceEntry, ServicePortEntry};

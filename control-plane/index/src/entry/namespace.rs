@@ -8,6 +8,8 @@ use crate::resource::Namespace;
 pub(crate) struct NamespaceEntry {
     pub(crate) opaque: Option<Ports>,
     pub(crate) policies: Policies,
+    /// Its pods are meshed when they are made.
+    pub(crate) injected: bool,
 }
 
 impl NamespaceEntry {
@@ -16,6 +18,10 @@ impl NamespaceEntry {
         Self {
             opaque: annotations::opaque_ports(annotations, &|_| None),
             policies: Policies::of(annotations, &|_| None),
+            injected: namespace.metadata.labels.get(INJECT).is_some_and(|word| word == "enabled"),
         }
     }
 }
+
+/// Label by which namespaces and pods are meshed.
+const INJECT: &str = "minimesh.io/inject";

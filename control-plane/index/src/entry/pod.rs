@@ -7,7 +7,7 @@ use minimesh_api::model::{HttpProbe, PlaintextReason, Transport, WorkloadRef};
 
 use crate::annotations::{self, Ports};
 use crate::policy::Policies;
-use crate::resource::{Container, IntOrString, Metadata, Pod, Timestamp};
+use crate::resource::{Container, IntOrString, Metadata, Pod, Probe, Timestamp};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PodEntry {
@@ -16,6 +16,8 @@ pub(crate) struct PodEntry {
     pub(crate) identity: Arc<str>,
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) node_ips: Vec<IpAddr>,
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) uid: Option<Arc<str>>,
     pub(crate) host_network: bool,
     pub(crate) meshed: bool,
     pub(crate) draining: bool,
@@ -24,6 +26,7 @@ pub(crate) struct PodEntry {
     pub(crate) token_sha256: Option<[u8; 32]>,
     pub(crate) policies: Policies,
     pub(crate) probes: Vec<HttpProbe>,
+    pub(crate) grpc_probes: Vec<u16>,
     pub(crate) opaque: Option<Ports>,
     skipped: Ports,
     declared: Vec<u16>,
@@ -40,13 +43,16 @@ impl PodEntry {
             identity: format!("spiffe://{trust_domain}/ns/{namespace}/sa/{account}").into(),
             ips: pod.addresses(),
             node_ips: pod.node_addresses(),
+            node: pod.spec.node_name.as_deref().map(Arc::from),
+            uid: pod.metadata.uid.as_deref().map(Arc::from),
             host_network: pod.spec.host_network,
             meshed: pod.is_meshed(),
             draining: pod.is_draining(),
             finished: pod.is_finished(),
             created: pod.metadata.creation_timestamp,
             token_sha256: annotations::token_sha256(annotations),
-            probes: pod.spec.containers().flat_map(probes).collect(),
+            probes: pod.spec.containers().flat_map(http_probes).collect(),
+            grpc_probes: pod.spec.containers().flat_map(grpc_probes).collect(),
             policies: Policies::of(annotations, &|name| annotations::container_port(pod, name)),
             opaque: annotations::opaque_ports(annotations, &|name| annotations::container_port(pod, name)),
             skipped: annotations::skipped_ports(pod),
@@ -76,20 +82,30 @@ impl PodEntry {
 /// The proxy's own ports (DESIGN part 2) are not intercepted: whoever scrapes its metrics speaks plaintext to it.
 const OWN_PORTS: [u16; 3] = [4140, 4143, 4191];
 
-/// What the node asks a container in plain HTTP. Whoever asks the sidecar itself is not intercepted.
-fn probes(container: &Container) -> impl Iterator<Item = HttpProbe> {
-    let asked =
-        container.probes().filter(|_| container.name != Pod::SIDECAR).filter_map(|probe| probe.http_get.as_ref());
+/// Whoever asks the sidecar itself is not intercepted.
+fn probes(container: &Container) -> impl Iterator<Item = &Probe> {
+    container.probes().filter(|_| container.name != Pod::SIDECAR)
+}
+
+/// Where the node asks a container for its health in gRPC.
+fn grpc_probes(container: &Container) -> impl Iterator<Item = u16> {
+    probes(container).filter_map(|probe| probe.grpc.as_ref()).map(|grpc| grpc.port)
+}
+
+/// What the node asks a container in plain HTTP.
+fn http_probes(container: &Container) -> impl Iterator<Item = HttpProbe> {
+    let asked = probes(container).filter_map(|probe| probe.http_get.as_ref());
     let plain = asked.filter(|get| get.scheme.as_deref() != Some("HTTPS"));
     plain.filter_map(move |get| {
         let port = match &get.port {
             IntOrString::Int(port) => *port,
             IntOrString::String(name) => annotations::port_named([container].into_iter(), name)?,
         };
-        let path = get.path.as_deref().and_then(|path| path.split('?').next()).unwrap_or_default();
+        let path = get.path.as_deref().unwrap_or_default();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
         // as the kubelet reads it: a path without its slash is given one
         let path = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
-        Some(HttpProbe { port, path })
+        Some(HttpProbe { port, path, query: query.into() })
     })
 }
 

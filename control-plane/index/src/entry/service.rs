@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use minimesh_api::model::Protocol;
 
@@ -16,6 +17,9 @@ pub(crate) struct ServiceEntry {
     pub(crate) ports: Vec<ServicePortEntry>,
     pub(crate) headless: bool,
     pub(crate) external_name: bool,
+    /// Clients use endpoints on their own node alone.
+    pub(crate) local: bool,
+    pub(crate) affinity: Option<Duration>,
     pub(crate) publish_not_ready: bool,
     pub(crate) opaque: Option<Ports>,
 }
@@ -47,6 +51,8 @@ impl ServiceEntry {
             ports: if external_name { Vec::new() } else { ports.collect() },
             headless: service.is_headless(),
             external_name,
+            local: service.is_local(),
+            affinity: service.client_affinity(),
             publish_not_ready: service.spec.publish_not_ready_addresses,
             opaque: annotations::opaque_ports(&service.metadata.annotations, &|name| {
                 annotations::service_port(service, name)

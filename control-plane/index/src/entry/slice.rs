@@ -6,7 +6,7 @@ use std::sync::Arc;
 use minimesh_api::model::EndpointState;
 
 use crate::name::Name;
-use crate::resource::{EndpointConditions, EndpointSlice, SliceEndpoint};
+use crate::resource::{EndpointConditions, EndpointSlice, Hint, SliceEndpoint};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SliceEntry {
@@ -20,6 +20,10 @@ pub(crate) struct SliceEndpointEntry {
     pub(crate) address: IpAddr,
     pub(crate) pod: SlicePod,
     pub(crate) zone: Option<Arc<str>>,
+    pub(crate) node: Option<Arc<str>>,
+    /// Whose clients should use it; empty: nothing is said.
+    pub(crate) for_zones: Box<[Arc<str>]>,
+    pub(crate) for_nodes: Box<[Arc<str>]>,
     conditions: EndpointConditions,
 }
 
@@ -41,6 +45,9 @@ impl SliceEntry {
                 address: address.to_canonical(),
                 pod: pod(endpoint, namespace),
                 zone: endpoint.zone.as_deref().map(Arc::from),
+                node: endpoint.node_name.as_deref().map(Arc::from),
+                for_zones: names(&endpoint.hints.for_zones),
+                for_nodes: names(&endpoint.hints.for_nodes),
                 conditions: endpoint.conditions,
             })
         });
@@ -76,6 +83,10 @@ impl SliceEndpointEntry {
             false => (ready || publish_not_ready).then_some(EndpointState::Serving),
         }
     }
+}
+
+fn names(hints: &[Hint]) -> Box<[Arc<str>]> {
+    hints.iter().map(|hint| hint.name.as_str().into()).collect()
 }
 
 fn pod(endpoint: &SliceEndpoint, namespace: &str) -> SlicePod {

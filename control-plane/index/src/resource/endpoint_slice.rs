@@ -53,6 +53,28 @@ pub struct SliceEndpoint {
     /// The node that the pod runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
+    /// Whose clients should use it.
+    #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "absent::is_default")]
+    pub hints: EndpointHints,
+}
+
+/// Whose clients should use an endpoint, as `trafficDistribution` and topology-aware routing come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointHints {
+    /// Zones.
+    #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
+    pub for_zones: Vec<Hint>,
+    /// Nodes.
+    #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "Vec::is_empty")]
+    pub for_nodes: Vec<Hint>,
+}
+
+/// Names a zone or a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint {
+    /// Its name.
+    pub name: String,
 }
 
 /// Kubernetes' conditions of an endpoint.

@@ -1,6 +1,6 @@
 //! The Kubernetes objects that the mesh honours, cut down to the fields that it reads: one kind per file.
 //!
-//! Read from manifests, watched later from the API server, and written by the demo's kubelet; therefore each type reads and
+//! Read from manifests or watched from the API server, and written by the demo's kubelet; therefore each type reads and
 //! writes the real field names. Unknown fields are ignored as the API server prunes them. Nothing here looks at a second
 //! object: joins live in `link`.
 
@@ -12,6 +12,7 @@ mod http_route;
 mod int_or_string;
 mod metadata;
 mod namespace;
+mod node;
 mod object;
 mod pod;
 mod reference_grant;
@@ -22,7 +23,9 @@ mod session;
 mod timestamp;
 
 pub use deployment::{Deployment, DeploymentSpec, LabelSelector, PodTemplate, TemplateMetadata};
-pub use endpoint_slice::{AddressType, EndpointConditions, EndpointSlice, SliceEndpoint, SlicePort, TargetRef};
+pub use endpoint_slice::{
+    AddressType, EndpointConditions, EndpointHints, EndpointSlice, Hint, SliceEndpoint, SlicePort, TargetRef,
+};
 pub use grpc_route::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec};
 pub use http_route::{
     HttpPathMatch, HttpRoute, HttpRouteBackend, HttpRouteMatch, HttpRouteRetry, HttpRouteRule, HttpRouteSpec,
@@ -31,10 +34,11 @@ pub use http_route::{
 pub use int_or_string::IntOrString;
 pub use metadata::{Metadata, OwnerReference};
 pub use namespace::Namespace;
+pub use node::{Cidr, Node, NodeAddress, NodeSpec, NodeStatus};
 pub use object::{Event, Kind, Object, ObjectKey};
 pub use pod::{
-    Container, ContainerPort, EnvVar, EnvVarSource, FieldRef, HostIp, HttpGetAction, Pod, PodCondition, PodIp, PodSpec,
-    PodStatus, Probe, TcpSocketAction,
+    Container, ContainerPort, EnvVar, EnvVarSource, FieldRef, GrpcAction, HostIp, HttpGetAction, Pod, PodCondition,
+    PodIp, PodSpec, PodStatus, Probe, TcpSocketAction,
 };
 pub use reference_grant::{ReferenceGrant, ReferenceGrantFrom, ReferenceGrantSpec, ReferenceGrantTo};
 pub use route_filter::{
@@ -42,7 +46,8 @@ pub use route_filter::{
     HttpRewriteFilter, HttpRouteFilter,
 };
 pub use service::{
-    ClusterIp, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
+    ClientIpConfig, ClusterIp, LoadBalancerIngress, LoadBalancerStatus, Service, ServicePort, ServiceSpec,
+    ServiceStatus, SessionAffinityConfig,
 };
 pub use service_account::ServiceAccount;
 pub use session::{CookieConfig, HeaderConfig, SessionPersistence};

@@ -7,7 +7,8 @@ use serde::de::{DeserializeSeed, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
-    Deployment, EndpointSlice, GrpcRoute, HttpRoute, Metadata, Namespace, Pod, ReferenceGrant, Service, ServiceAccount,
+    Deployment, EndpointSlice, GrpcRoute, HttpRoute, Metadata, Namespace, Node, Pod, ReferenceGrant, Service,
+    ServiceAccount,
 };
 
 /// An object of a kind that the mesh honours. Written with `apiVersion` and `kind`.
@@ -24,6 +25,8 @@ pub enum Object {
     /// `v1`
     Namespace(Namespace),
     /// `v1`
+    Node(Node),
+    /// `v1`
     Pod(Box<Pod>),
     /// `gateway.networking.k8s.io/v1`
     ReferenceGrant(ReferenceGrant),
@@ -38,6 +41,8 @@ pub enum Object {
 pub enum Kind {
     /// Cluster-scoped.
     Namespace,
+    /// Cluster-scoped.
+    Node,
     /// Namespaced.
     ServiceAccount,
     /// Namespaced.
@@ -88,6 +93,7 @@ impl Object {
             Object::GrpcRoute(_) => Kind::GrpcRoute,
             Object::HttpRoute(_) => Kind::HttpRoute,
             Object::Namespace(_) => Kind::Namespace,
+            Object::Node(_) => Kind::Node,
             Object::Pod(_) => Kind::Pod,
             Object::ReferenceGrant(_) => Kind::ReferenceGrant,
             Object::Service(_) => Kind::Service,
@@ -103,6 +109,7 @@ impl Object {
             Object::GrpcRoute(route) => &route.metadata,
             Object::HttpRoute(route) => &route.metadata,
             Object::Namespace(namespace) => &namespace.metadata,
+            Object::Node(node) => &node.metadata,
             Object::Pod(pod) => &pod.metadata,
             Object::ReferenceGrant(grant) => &grant.metadata,
             Object::Service(service) => &service.metadata,
@@ -118,6 +125,7 @@ impl Object {
             Object::GrpcRoute(route) => &mut route.metadata,
             Object::HttpRoute(route) => &mut route.metadata,
             Object::Namespace(namespace) => &mut namespace.metadata,
+            Object::Node(node) => &mut node.metadata,
             Object::Pod(pod) => &mut pod.metadata,
             Object::ReferenceGrant(grant) => &mut grant.metadata,
             Object::Service(service) => &mut service.metadata,
@@ -134,8 +142,9 @@ impl Object {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Namespace,
+        Kind::Node,
         Kind::ServiceAccount,
         Kind::Service,
         Kind::Deployment,
@@ -163,6 +172,7 @@ impl Kind {
             Kind::GrpcRoute => "GRPCRoute",
             Kind::HttpRoute => "HTTPRoute",
             Kind::Namespace => "Namespace",
+            Kind::Node => "Node",
             Kind::Pod => "Pod",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::Service => "Service",
@@ -176,13 +186,13 @@ impl Kind {
             Kind::Deployment => "apps/v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
             Kind::GrpcRoute | Kind::HttpRoute | Kind::ReferenceGrant => "gateway.networking.k8s.io/v1",
-            Kind::Namespace | Kind::Pod | Kind::Service | Kind::ServiceAccount => "v1",
+            Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service | Kind::ServiceAccount => "v1",
         }
     }
 
     /// Whether its objects live in namespaces.
     pub fn is_namespaced(self) -> bool {
-        self != Kind::Namespace
+        !matches!(self, Kind::Namespace | Kind::Node)
     }
 }
 
@@ -197,6 +207,7 @@ impl<'de> DeserializeSeed<'de> for Kind {
             Kind::GrpcRoute => Object::GrpcRoute(GrpcRoute::deserialize(deserializer)?),
             Kind::HttpRoute => Object::HttpRoute(HttpRoute::deserialize(deserializer)?),
             Kind::Namespace => Object::Namespace(Namespace::deserialize(deserializer)?),
+            Kind::Node => Object::Node(Node::deserialize(deserializer)?),
             Kind::Pod => Object::Pod(Box::deserialize(deserializer)?),
             Kind::ReferenceGrant => Object::ReferenceGrant(ReferenceGrant::deserialize(deserializer)?),
             Kind::Service => Object::Service(Box::deserialize(deserializer)?),
@@ -227,6 +238,7 @@ impl Serialize for Object {
             Object::GrpcRoute(body) => write(kind, body, serializer),
             Object::HttpRoute(body) => write(kind, body, serializer),
             Object::Namespace(body) => write(kind, body, serializer),
+            Object::Node(body) => write(kind, body, serializer),
             Object::Pod(body) => write(kind, body, serializer),
             Object::ReferenceGrant(body) => write(kind, body, serializer),
             Object::Service(body) => write(kind, body, serializer),
@@ -251,6 +263,7 @@ from_body! {
     GrpcRoute => Object::GrpcRoute,
     HttpRoute => Object::HttpRoute,
     Namespace => Object::Namespace,
+    Node => Object::Node,
     Pod => |body| Object::Pod(Box::new(body)),
     ReferenceGrant => Object::ReferenceGrant,
     Service => |body| Object::Service(Box::new(body)),

@@ -188,7 +188,7 @@ pub struct ContainerPort {
     pub protocol: Option<String>,
 }
 
-/// How readiness is found out. Neither field: nothing that the mesh's demo can run, for example `exec`.
+/// How readiness is found out. None of the first fields: nothing that the mesh's demo can run, for example `exec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Probe {
@@ -198,6 +198,9 @@ pub struct Probe {
     /// By a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_socket: Option<TcpSocketAction>,
+    /// By gRPC's health service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcAction>,
     /// Absent: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_delay_seconds: Option<u32>,
@@ -223,6 +226,17 @@ pub struct HttpGetAction {
     /// `HTTP` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<String>,
+}
+
+/// A call of `grpc.health.v1.Health/Check` that answers SERVING.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrpcAction {
+    /// By number.
+    #[serde(deserialize_with = "port_number")]
+    pub port: u16,
+    /// The service that is asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// A connection that is accepted.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -45,9 +46,35 @@ pub struct ServiceSpec {
     /// Which pods; empty: someone else writes the EndpointSlices.
     #[serde(default, deserialize_with = "absent::string_map", skip_serializing_if = "BTreeMap::is_empty")]
     pub selector: BTreeMap<String, String>,
+    /// `Local`: clients use endpoints on their own node alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_traffic_policy: Option<String>,
+    /// `ClientIP`: a client stays with the endpoint that it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_affinity: Option<String>,
+    /// For how long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_affinity_config: Option<SessionAffinityConfig>,
     /// Pods that are not ready take traffic too.
     #[serde(default, deserialize_with = "absent::or_default", skip_serializing_if = "absent::is_default")]
     pub publish_not_ready_addresses: bool,
+}
+
+/// How a client stays with its endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionAffinityConfig {
+    /// By its address.
+    #[serde(rename = "clientIP", default, skip_serializing_if = "Option::is_none")]
+    pub client_ip: Option<ClientIpConfig>,
+}
+
+/// For how long a client stays with its endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientIpConfig {
+    /// Since it was used last; absent: three hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
 }
 
 /// A cluster address, or the word `None` of a headless Service.
@@ -138,6 +165,20 @@ impl Service {
         self.spec.cluster_ip == Some(ClusterIp::None) || self.spec.cluster_ips.contains(&ClusterIp::None)
     }
 
+    /// Clients use endpoints on their own node alone.
+    pub fn is_local(&self) -> bool {
+        self.spec.internal_traffic_policy.as_deref() == Some("Local")
+    }
+
+    /// For how long a client stays with an endpoint since it used it last; `None`: it does not.
+    pub fn client_affinity(&self) -> Option<Duration> {
+        (self.spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
+            let config = self.spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+            let seconds = config.and_then(|config| config.timeout_seconds).unwrap_or(AFFINITY_SECONDS);
+            Duration::from_secs(seconds.into())
+        })
+    }
+
     /// A DNS alias without addresses of its own.
     pub fn is_external_name(&self) -> bool {
         self.spec.service_type.as_deref() == Some("ExternalName")
@@ -148,6 +189,9 @@ impl Service {
         self.spec.ports.iter().find(|port| port.is_tcp() && port.port == number)
     }
 }
+
+/// Kubernetes' default of `timeoutSeconds`.
+const AFFINITY_SECONDS: u32 = 10_800;
 
 impl ServicePort {
     /// TCP is what the mesh carries.

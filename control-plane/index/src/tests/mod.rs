@@ -5,6 +5,7 @@ mod filters;
 mod grants;
 mod grpc;
 mod orders;
+mod places;
 mod pods;
 mod ports;
 mod routes;

@@ -44,6 +44,7 @@ fn pod_tells_all_that_certificates_need() {
         workload: WorkloadRef { namespace: "shop".into(), kind: "Pod".into(), name: "web".into(), pod: "web".into() },
         service_account: "default".into(),
         identity: "spiffe://cluster.local/ns/shop/sa/default".into(),
+        uid: None,
         ips: vec!["10.42.0.7".parse().unwrap()],
         host_network: false,
         meshed: false,
@@ -92,6 +93,7 @@ fn workload_of_an_unknown_pod_is_unknown() {
         cluster_networks: settings().cluster_networks,
         node_ips: Vec::new(),
         probes: Vec::new(),
+        grpc_probes: Vec::new(),
     };
     assert_eq!(index.workload("shop", "web"), Some(expected));
     assert_eq!(index.workload("shop", "gone"), None);
@@ -118,6 +120,6 @@ fn a_pod_is_told_which_plain_requests_its_own_spec_has_the_node_make() {
          { port: 81 } }, startupProbe: { httpGet: { port: 82, scheme: HTTPS } }",
     );
     let probes = index(&probed).workload("shop", "web").unwrap().probes;
-    let told: Vec<_> = probes.iter().map(|probe| (probe.port, &*probe.path)).collect();
-    assert_eq!(told, [(81, "/"), (3306, "/live")]);
+    let told: Vec<_> = probes.iter().map(|probe| (probe.port, &*probe.path, &*probe.query)).collect();
+    assert_eq!(told, [(81, "/", ""), (3306, "/live", "full")]);
 }

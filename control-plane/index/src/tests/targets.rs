@@ -5,7 +5,12 @@ use minimesh_api::model::{PassthroughReason, PlaintextReason, Protocol, ServiceT
 use super::*;
 
 fn service(name: &str, port: u16, protocol: Protocol) -> Target {
-    Target::Service(ServiceTarget { service: backend("shop", name, port), protocol, http_routes: vec![] })
+    Target::Service(ServiceTarget {
+        service: backend("shop", name, port),
+        protocol,
+        http_routes: vec![],
+        client_affinity: None,
+    })
 }
 
 fn protocol(index: &Index) -> Protocol {

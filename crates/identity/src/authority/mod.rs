@@ -1,8 +1,10 @@
 //! The mesh's certificate authority: a root, and an issuer below it that signs leaves. Owned by the control plane, which has
 //! decided *who* a request comes from before it asks for a certificate; nothing in a request but its key is believed.
 //!
-//! Reads and writes one file (`store`) when told to; a file that it cannot read is never overwritten.
+//! Reads and writes one file (`store`) when told to; a file that it cannot read is never overwritten. Kept elsewhere, it goes in
+//! and out as PEM (`parts`).
 
+mod parts;
 mod store;
 
 use std::fmt;
@@ -16,23 +18,29 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 
+pub use parts::Parts;
 pub use store::FILE;
 
 use crate::certificate::{self, Validity};
-use crate::{Error, Leaf, PrivateKey, SpiffeId, TrustBundle, spiffe};
+use crate::{Error, Fingerprint, Leaf, PrivateKey, SpiffeId, TrustBundle, spiffe};
 
 /// Root and issuer of one trust domain, with their keys.
 pub struct Authority {
     trust_domain: String,
     root: Certified,
     issuer: Certified,
+    /// Between issuer and root, where a user brought such an authority.
+    intermediates: Vec<CertificateDer<'static>>,
+    /// Trusted beside the root: the next one, or the one before.
+    also: Vec<CertificateDer<'static>>,
     signer: Issuer<'static, KeyPair>,
 }
 
 /// An authority's certificate and its key as they are stored.
 struct Certified {
     certificate: CertificateDer<'static>,
-    key: KeyPair,
+    /// A root's may be elsewhere.
+    key: Option<KeyPair>,
     validity: Validity,
 }
 
@@ -57,10 +65,10 @@ impl Authority {
     pub fn load_or_create(dir: &Path, trust_domain: &str) -> Result<Authority, Error> {
         let now = SystemTime::now();
         let authority = match Authority::load(dir, trust_domain) {
-            Ok(authority) if authority.issuer.ages(now) => {
-                Authority::with_new_issuer(trust_domain, authority.root.certificate, authority.root.key, now)?
-            }
-            Ok(authority) => return Ok(authority),
+            Ok(authority) => match authority.renewed_at(now)? {
+                Some(renewed) => renewed,
+                None => return Ok(authority),
+            },
             Err(Error::File { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
                 Authority::create_at(trust_domain, now)?
             }
@@ -88,7 +96,33 @@ impl Authority {
 
     /// Whom everyone has to trust.
     pub fn bundle(&self) -> Result<TrustBundle, Error> {
-        TrustBundle::new(&self.trust_domain, vec![self.root.certificate.clone()])
+        let roots = [&self.root.certificate].into_iter().chain(&self.also).cloned().collect();
+        TrustBundle::new(&self.trust_domain, roots)
+    }
+
+    /// The root that certificates are issued under.
+    pub fn root(&self) -> &CertificateDer<'static> {
+        &self.root.certificate
+    }
+
+    /// Short name of that root.
+    pub fn root_fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.root.certificate)
+    }
+
+    /// Trusts these roots beside its own.
+    pub fn trusting(mut self, roots: Vec<CertificateDer<'static>>) -> Authority {
+        self.also.extend(roots);
+        self
+    }
+
+    /// With a new issuer, where the present one is past two thirds of its life; `None`: it is not, or the root's key is elsewhere
+    /// and whoever has it must renew the issuer.
+    pub fn renewed_at(&self, now: SystemTime) -> Result<Option<Authority>, Error> {
+        let Some(key) = self.root.key.as_ref().filter(|_| self.issuer.ages(now)) else { return Ok(None) };
+        let root = self.root.certificate.clone();
+        let renewed = Authority::with_new_issuer(&self.trust_domain, root, same(key)?, now)?;
+        Ok(Some(renewed.trusting(self.also.clone())))
     }
 
     /// The trust domain whose identities it vouches for.
@@ -131,11 +165,13 @@ impl Authority {
         }
         let not_after = (now + lifetime).min(self.issuer.validity.not_after);
         if not_after <= now {
-            return refused("the issuer's certificate has expired; restart the control plane to renew it".into());
+            return refused("the issuer's certificate has expired and was not renewed".into());
         }
         request.params = leaf_params(id, now, not_after)?;
         let leaf = request.signed_by(&self.signer).map_err(certificate_error)?;
-        Ok(vec![leaf.der().clone(), self.issuer.certificate.clone()])
+        let mut chain = vec![leaf.der().clone(), self.issuer.certificate.clone()];
+        chain.extend(self.intermediates.iter().cloned());
+        Ok(chain)
     }
 
     /// A leaf with a key made here, for the control plane's own identity.
@@ -150,22 +186,31 @@ impl Authority {
         root_key: KeyPair,
         now: SystemTime,
     ) -> Result<Authority, Error> {
-        let root = Certified::new(root, root_key)?;
-        let parent = Issuer::from_ca_cert_der(&root.certificate, &root.key).map_err(certificate_error)?;
+        let parent = Issuer::from_ca_cert_der(&root, &root_key).map_err(certificate_error)?;
+        let root_ends = certificate::validity(&root).map_err(|error| Error::Certificate(error.to_string()))?.not_after;
         let key = new_key()?;
-        let not_after = (now + ISSUER_LIFE).min(root.validity.not_after);
+        let not_after = (now + ISSUER_LIFE).min(root_ends);
         let params = authority_params("issuer", trust_domain, BasicConstraints::Constrained(0), now, not_after)?;
         let issuer = params.signed_by(&key, &parent).map_err(certificate_error)?.der().clone();
-        Authority::from_parts(trust_domain, root, Certified::new(issuer, key)?)
+        drop(parent);
+        let root = Certified::new(root, Some(root_key))?;
+        Authority::assemble(trust_domain, root, Certified::new(issuer, Some(key))?, Vec::new())
     }
 
     /// Checks that the issuer is below the root and that both may sign.
-    fn from_parts(trust_domain: &str, root: Certified, issuer: Certified) -> Result<Authority, Error> {
-        let key = KeyPair::from_pem(&issuer.key.serialize_pem()).map_err(|error| Error::Key(error.to_string()))?;
-        let signer = Issuer::from_ca_cert_der(&issuer.certificate, key).map_err(certificate_error)?;
-        let authority = Authority { trust_domain: trust_domain.to_owned(), root, issuer, signer };
+    fn assemble(
+        trust_domain: &str,
+        root: Certified,
+        issuer: Certified,
+        intermediates: Vec<CertificateDer<'static>>,
+    ) -> Result<Authority, Error> {
+        let key = issuer.key.as_ref().ok_or_else(|| Error::Key("the issuer's is missing".into()))?;
+        let signer = Issuer::from_ca_cert_der(&issuer.certificate, same(key)?).map_err(certificate_error)?;
+        let trust_domain = trust_domain.to_owned();
+        let authority = Authority { trust_domain, root, issuer, intermediates, also: Vec::new(), signer };
         // The proof is in the doing: what it issues must verify under its own root.
-        let probe = SpiffeId::new(trust_domain, "minimesh", "probe").map_err(|e| Error::Certificate(e.to_string()))?;
+        let probe = SpiffeId::new(&authority.trust_domain, "minimesh", "probe")
+            .map_err(|e| Error::Certificate(e.to_string()))?;
         let begin = authority.issuer.validity.not_before + BACKDATE;
         let key = PrivateKey::generate()?;
         let chain = authority.issue_at(&key.csr(None)?, &probe, Duration::from_secs(60), begin)?;
@@ -184,10 +229,11 @@ impl fmt::Debug for Authority {
 }
 
 impl Certified {
-    fn new(certificate: CertificateDer<'static>, key: KeyPair) -> Result<Certified, Error> {
+    fn new(certificate: CertificateDer<'static>, key: Option<KeyPair>) -> Result<Certified, Error> {
         let validity = certificate::validity(&certificate).map_err(|error| Error::Certificate(error.to_string()))?;
         let parsed = webpki::EndEntityCert::try_from(&certificate).map_err(|e| Error::Certificate(e.to_string()))?;
-        if parsed.subject_public_key_info().as_ref() != key.subject_public_key_info() {
+        let differs = |key: &KeyPair| parsed.subject_public_key_info().as_ref() != key.subject_public_key_info();
+        if key.as_ref().is_some_and(differs) {
             return Err(Error::Certificate("the key beside it belongs to another certificate".into()));
         }
         Ok(Certified { certificate, key, validity })
@@ -246,6 +292,11 @@ fn serial() -> Result<SerialNumber, Error> {
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::Key("the system gave no randomness".into()))?;
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&bytes))
+}
+
+/// Keys cannot be cloned.
+fn same(key: &KeyPair) -> Result<KeyPair, Error> {
+    KeyPair::from_pem(&key.serialize_pem()).map_err(|error| Error::Key(error.to_string()))
 }
 
 fn new_key() -> Result<KeyPair, Error> {

@@ -36,13 +36,13 @@ fn parse(bytes: &[u8], trust_domain: &str) -> Result<Authority, String> {
     let issuer_key = section("the issuer key", SectionKind::PrivateKey)?;
     let root = certified(root, root_key).map_err(|error| format!("the root: {error}"))?;
     let issuer = certified(issuer, issuer_key).map_err(|error| format!("the issuer: {error}"))?;
-    Authority::from_parts(trust_domain, root, issuer).map_err(|error| error.to_string())
+    Authority::assemble(trust_domain, root, issuer, Vec::new()).map_err(|error| error.to_string())
 }
 
 fn certified(certificate: Vec<u8>, key: Vec<u8>) -> Result<Certified, Error> {
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key), &PKCS_ECDSA_P256_SHA256)
         .map_err(|error| Error::Key(error.to_string()))?;
-    Certified::new(CertificateDer::from(certificate), key)
+    Certified::new(CertificateDer::from(certificate), Some(key))
 }
 
 pub(super) fn save(authority: &Authority, dir: &Path) -> Result<(), Error> {
@@ -50,7 +50,11 @@ pub(super) fn save(authority: &Authority, dir: &Path) -> Result<(), Error> {
     let mut text = String::new();
     for part in [&authority.root, &authority.issuer] {
         text += &certificate::to_pem("CERTIFICATE", &part.certificate);
-        text += &certificate::to_pem("PRIVATE KEY", part.key.serialized_der());
+        let key = part
+            .key
+            .as_ref()
+            .ok_or_else(|| Error::Key("an authority whose root key is elsewhere is not saved".into()))?;
+        text += &certificate::to_pem("PRIVATE KEY", key.serialized_der());
     }
     write_atomically(&dir.join(FILE), 0o600, text.as_bytes())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use minimesh_api::model::ResourceKey;
+use minimesh_api::model::{ResourceKey, TrustBundle};
 use minimesh_api::wire::State as Content;
 use minimesh_identity::authority::Authority;
 use tonic::Status;
@@ -119,6 +119,23 @@ async fn a_bundle_without_our_own_root_is_in_force_at_once_and_another_certifica
             third.bundle().expect("a bundle"),
             "a bundle that shrinks is in force at once"
         );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_of_the_root_that_goes_is_replaced_soon_and_no_other() {
+    story(async |world| {
+        let mut stream = world.admitted().await;
+        let next = Authority::create("cluster.local").expect("an authority");
+        let roots = trust(&[&world.plane.authority, &next]);
+        let issuing = |place| Content::Trust(TrustBundle { issuing: Some(place), ..roots.clone() });
+        stream.put(ResourceKey::Trust, 2, issuing(0)).await;
+        world.plane.no_certify_within(LIFE / 4).await;
+        stream.put(ResourceKey::Trust, 3, issuing(1)).await;
+        let (call, pause) = took(world.plane.certify()).await;
+        assert!(pause <= Duration::from_secs(10), "{pause:?}");
+        call.grant_of(&next, LIFE, LIFE / 3);
     })
     .await;
 }

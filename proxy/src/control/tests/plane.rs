@@ -207,7 +207,7 @@ impl CertifyCall {
 pub(super) fn trust(authorities: &[&Authority]) -> model::TrustBundle {
     let bundles = authorities.iter().map(|authority| authority.bundle().expect("has a root"));
     let roots = bundles.flat_map(|bundle| bundle.roots().iter().map(|root| root.to_vec()).collect::<Vec<_>>());
-    model::TrustBundle { trust_domain: "cluster.local".to_owned(), roots: roots.collect() }
+    model::TrustBundle { trust_domain: "cluster.local".to_owned(), roots: roots.collect(), issuing: None }
 }
 
 /// A report of a proxy.

@@ -241,5 +241,5 @@ fn service(path: PathMatch) -> Target {
         name: "carts".into(),
     };
     let http_routes = vec![HttpRoute { object, order: RuleOrder::Specificity, rules: vec![rule] }];
-    Target::Service(ServiceTarget { service: carts(), protocol: Protocol::Detect, http_routes })
+    Target::Service(ServiceTarget { service: carts(), protocol: Protocol::Detect, http_routes, client_affinity: None })
 }

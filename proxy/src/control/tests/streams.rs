@@ -112,6 +112,7 @@ async fn the_workload_is_published_and_its_version_named_to_the_next_stream() {
             cluster_networks: vec!["10.42.0.0/16".parse().expect("a network")],
             node_ips: vec!["10.42.0.1".parse().expect("an address")],
             probes: Vec::new(),
+            grpc_probes: Vec::new(),
         };
         stream.put(ResourceKey::Workload, 3, Content::Workload(workload.clone())).await;
         assert_eq!(world.proxy.workload().borrow().known().map(|known| (**known).clone()), Some(workload));
