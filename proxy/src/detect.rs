@@ -165,8 +165,8 @@ pub(crate) fn client_hello(bytes: &[u8]) -> Hello {
     }
 }
 
-/// The name that a whole ClientHello asks for (SNI, RFC 6066 section 3), in lower case; `None` where it asks for none, or for
-/// something that is no host name.
+/// The name that a whole ClientHello asks for (SNI, RFC 6066 section 3), in lower case and without the dot that some clients
+/// send after it; `None` where it asks for none, or for something that is no host name.
 pub(crate) fn server_name(bytes: &[u8]) -> Option<String> {
     let mut scratch = Vec::new();
     let Whole::Hello(hello) = whole_hello(bytes, &mut scratch) else { return None };
@@ -174,6 +174,7 @@ pub(crate) fn server_name(bytes: &[u8]) -> Option<String> {
     while let [kind, rest @ ..] = list {
         let (name, rest) = vector(rest, 2)?;
         if *kind == 0 {
+            let name = name.strip_suffix(b".").unwrap_or(name);
             let host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._".contains(byte);
             let valid = (1..=253).contains(&name.len()) && name.iter().all(host);
             return valid.then(|| String::from_utf8_lossy(name).to_ascii_lowercase());
@@ -396,8 +397,9 @@ mod tests {
         let name = |bytes: &[u8]| server_name(bytes);
         assert_eq!(name(&named(b"Shop.Example.com", &[b"h2"], 4000)).as_deref(), Some("shop.example.com"));
         assert_eq!(name(&named(b"a", &[], 3)).as_deref(), Some("a"));
+        assert_eq!(name(&named(b"a.b.", &[], 4000)).as_deref(), Some("a.b"));
         assert_eq!(name(&hello(&[b"h2"], 4000)), None);
-        for odd in [&b"a b"[..], b"\0", b"\xff", &[b'a'; 254]] {
+        for odd in [&b"a b"[..], b"\0", b".", b"\xff", &[b'a'; 254]] {
             assert_eq!(name(&named(odd, &[], 4000)), None, "{}", odd.escape_ascii());
         }
         let whole = named(b"a", &[], 4000);
