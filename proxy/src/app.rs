@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use minimesh_api::model::Workload;
 use minimesh_runtime::{admin as admin_server, drain, logging, signals};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::args::Args;
-use crate::control::{Clock, Control, ControlConfig, ControlHandle, Dialer};
+use crate::control::{Clock, Control, ControlConfig, ControlHandle, Dialer, State};
 use crate::error::CODES;
 use crate::metrics::Metrics;
 use crate::net::Origin;
 use crate::observe::{self, Observe};
 use crate::worker::{self, OwnPorts, Patience, Running, WorkerConfig};
-use crate::{admin, cpu};
+use crate::{admin, code_pages, cpu};
 
 /// Why the proxy could not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +84,7 @@ async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> 
         outbound = args.outbound_port, inbound = args.inbound_port, admin = args.admin_port,
         workers = workers.len(), "proxy started"
     );
+    tokio::spawn(forget_start(handle.workload()));
     tokio::spawn(network.serve(std::future::pending()));
     tokio::spawn(local.serve(std::future::pending()));
     // Discovery, reports and metrics go on while connections end.
@@ -100,6 +103,14 @@ async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> 
         },
     };
     Err(Error::Start(io::Error::other(ended)))
+}
+
+/// With the control plane's first word of this pod the start is over, and what it ran through is not run again.
+async fn forget_start(mut workload: watch::Receiver<State<Arc<Workload>>>) {
+    let told = workload.wait_for(|workload| workload.known().is_some()).await.is_ok();
+    if told && let Err(error) = code_pages::unmap() {
+        debug!(%error, "the start's code stays mapped");
+    }
 }
 
 /// Waits for a signal, then until the connections have ended; a second signal ends at once. Answers where a worker died.

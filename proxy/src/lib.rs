@@ -23,6 +23,7 @@ pub mod worker;
 mod admin;
 mod app;
 mod args;
+mod code_pages;
 mod cpu;
 mod detect;
 mod http;
