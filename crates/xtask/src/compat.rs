@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::cache;
 use crate::host;
-use crate::workspace::{self, Workspace};
+use crate::workspace::Workspace;
 
 /// Debian packages, with the program (or file) that proves each.
 pub(crate) const PACKAGES: [(&str, &str); 29] = [
@@ -46,8 +46,8 @@ pub(crate) const PACKAGES: [(&str, &str); 29] = [
 /// Where Debian keeps programs that are not in everybody's path.
 const FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/lib/rabbitmq/bin", "/usr/lib/postgresql/*/bin"];
 const SOURCES: &str = "tests/compat/kits";
-/// How long a kit may take to make, as `timeout` reads it: Helm takes two minutes on two cores with nothing downloaded yet.
-const LIMIT: &str = "8m";
+/// How long a kit may take to make, as `timeout` reads it: those of Go take some minutes with nothing downloaded yet.
+const LIMIT: &str = "12m";
 
 /// Libraries or programs made from the sources and lock files of one folder.
 struct Kit {
@@ -116,7 +116,7 @@ impl Kit {
         let version = version.map_err(|error| format!("{tool}: {error}"))?;
         let key = cache::key(source, &version.stdout).map_err(|error| format!("{}: {error}", source.display()))?;
         let folder = cache::folder("minimesh-compat").join(format!("{}-{key:016x}", self.name));
-        cache::made(folder, |draft| workspace::passes(&mut host::within(LIMIT, &(self.make)(source, draft))))
+        cache::made(folder, |draft| host::passes_within(LIMIT, &(self.make)(source, draft)))
     }
 }
 

@@ -39,8 +39,22 @@ fn apt(step: &[&str], packages: &[&str]) -> Result<(), String> {
     // a mirror that does not answer is given up, and another apt is waited for
     command.args(["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=120"]);
     command.args(step).args(packages).env("DEBIAN_FRONTEND", "noninteractive");
-    crate::workspace::passes(&mut within("10m", &command))
+    passes_within("10m", &command)
 }
+
+/// Runs a command, and ends it when it has taken so long; says in few words how it failed.
+pub(crate) fn passes_within(limit: &str, command: &Command) -> Result<(), String> {
+    let program = command.get_program().display();
+    let status = within(limit, command).status().map_err(|error| format!("cannot run {program}: {error}"))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(GIVEN_UP) => Err(format!("{program} was given up after {limit}")),
+        _ => Err(format!("{program} failed ({status}); its own words stand further up")),
+    }
+}
+
+/// What `timeout` ends with when the time was over.
+const GIVEN_UP: i32 = 124;
 
 /// The same command, ended with all its children when it has taken so long; its output goes to stderr.
 pub(crate) fn within(limit: &str, command: &Command) -> Command {
@@ -119,4 +133,26 @@ pub(crate) fn is_root() -> bool {
 
 pub(crate) fn is_on(path: &str, program: &str) -> bool {
     std::env::split_paths(path).any(|folder| folder.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_ended_and_named() {
+        let mut command = Command::new("tail");
+        command.args(["-f", "/dev/null"]);
+        assert_eq!(passes_within("0.1", &command), Err("tail was given up after 0.1".to_owned()));
+    }
+
+    #[test]
+    fn a_command_keeps_its_folder_and_its_environment() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "[ \"$PWD $NAME\" = '/ value' ]"]).current_dir("/").env("NAME", "value");
+        assert_eq!(passes_within("1m", &command), Ok(()));
+        command.env("NAME", "other");
+        let failed = "sh failed (exit status: 1); its own words stand further up";
+        assert_eq!(passes_within("1m", &command), Err(failed.to_owned()));
+    }
 }
