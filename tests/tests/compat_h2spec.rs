@@ -40,7 +40,7 @@ fn every_case_of_h2spec_passes_or_is_explained() {
     });
     let program = Kit::Go.program("h2spec");
     let (host, port) = (SERVICE.address.to_string(), SERVICE.port.to_string());
-    let run = client.spawn("h2spec", &[&program, "--host", &host, "--port", &port, "--timeout", "3"]);
+    let run = client.spawn("h2spec", &[&program, "--host", &host, "--port", &port, "--timeout", "5"]);
     // it says by its status whether anything failed: what failed is in what it prints
     run.wait_within(Duration::from_secs(300));
     let said = run.output();

@@ -34,6 +34,11 @@ fn nginx_in_front_of_nginx() {
 }
 
 #[test]
+fn tls_by_name() {
+    compare("tls", &[CURL, NGINX, Need::Program("openssl")], &[8443, 8444], Families::V4);
+}
+
+#[test]
 fn web_servers() {
     let programs = ["apache2", "lighttpd", "ab", "wget"].map(Need::Program);
     let deflate = Need::Part("lighttpd's mod_deflate", "ls /usr/lib/lighttpd/mod_deflate.so");

@@ -6,6 +6,6 @@ export HOME="$1" XDG_CONFIG_HOME="$1/config" XDG_CACHE_HOME="$1/cache" DBUS_SESS
 page() {
     chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
         --disable-component-update --disable-sync --disable-dev-shm-usage --user-data-dir="$(mktemp -d -p "$HOME")" \
-        --timeout=30000 --dump-dom "http://$1" 2> /dev/null
+        --timeout=120000 --dump-dom "http://$1" 2> /dev/null
 }
 page "$2/" | sed -n 's/^ *<li>\(.*\)<\/li>$/\1/p'

@@ -13,7 +13,7 @@ const [url, folder] = process.argv.slice(2);
 async function shop() {
   const until = (what, look) => new Promise((resolve, reject) => {
     const seen = () => { try { return look(); } catch { return undefined; } };
-    const give = setTimeout(() => reject(new Error(`never seen: ${what}; ${document.querySelector('#notices').textContent}`)), 20_000);
+    const give = setTimeout(() => reject(new Error(`never seen: ${what}; ${document.querySelector('#notices').textContent}`)), 60_000);
     const check = () => { const found = seen(); if (found) { observer.disconnect(); clearTimeout(give); resolve(found); } };
     const observer = new MutationObserver(check);
     observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });

@@ -12,6 +12,6 @@ for codec in none gzip snappy lz4 zstd; do
     kcat -C -b "$2" -t "$codec" -o beginning -e -q -f '%p %o %k %s\n' | sort -n -k 1,1 -k 2,2 | sha256sum
 done
 say a group
-kcat -b "$2" -G kcat-group -c 1000 -q -X auto.offset.reset=earliest -f '%s\n' none 2>&1 | wc -l
+kcat -b "$2" -G kcat-group -c 1000 -q -X auto.offset.reset=earliest -f '%s\n' none 2> /dev/null | wc -l
 say metadata
 kcat -L -b "$2" -t many | sed 's/kafka.*//'

@@ -12,7 +12,7 @@ def connect(**options):
     return pika.BlockingConnection(where)
 
 
-connection = connect(heartbeat=2)
+connection = connect()
 channel = connection.channel()
 print(channel.queue_declare("queue").method.message_count)
 
@@ -58,9 +58,13 @@ try:
 except pika.exceptions.ChannelClosedByBroker as closed:
     print(closed.reply_code, closed.reply_text)
 
-# silent for longer than two heartbeats: only they keep the connection
-connection.process_data_events(time_limit=5)
-print(connection.is_open, channel.queue_declare("queue", passive=True).method.message_count)
+# silent until both have said twice that they are there: only that keeps the connection
+silent = connect(heartbeat=4)
+beats = silent._impl._heartbeat_checker
+while beats._heartbeat_frames_received < 2 or beats._heartbeat_frames_sent < 2:
+    silent.process_data_events(time_limit=0.1)
+print(silent.is_open, silent.channel().queue_declare("queue", passive=True).method.message_count)
+silent.close()
 try:
     connect(credentials=pika.PlainCredentials("guest", "wrong"))
 except pika.exceptions.ProbableAuthenticationError as refused:

@@ -70,7 +70,7 @@ for server in "apache http://$2" "lighttpd http://$3"; do
     echo "[exit $?]"
     (cd "all-${server% *}" && find . -type f | sort | xargs sha256sum)
 
-    bench -k -n 250 -c 5 "$url/page.html"
+    bench -k -n 95 -c 5 "$url/page.html"
     bench -n 100 -c 5 "$url/page.html"
     bench -k -n 100 -c 5 "$url/missing.html"
     bench -k -n 50 -c 5 -p sent.txt -T text/plain "$url/page.html"

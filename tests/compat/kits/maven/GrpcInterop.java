@@ -31,7 +31,8 @@ public final class GrpcInterop {
             var client = new TestServiceClient();
             client.parseArgs(new String[] {
                 "--server_host=" + host, "--server_port=" + port, "--use_tls=false", "--test_case=" + testCase.name().toLowerCase(),
-                "--soak_iterations=20", "--soak_min_time_ms_between_rpcs=0", "--soak_overall_timeout_seconds=20",
+                "--soak_iterations=20", "--soak_min_time_ms_between_rpcs=0", "--soak_overall_timeout_seconds=120",
+                "--soak_per_iteration_max_acceptable_latency_ms=20000",
             });
             client.setUp();
             try {

@@ -10,8 +10,11 @@ import java.util.Properties;
 import java.util.TreeSet;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -28,7 +31,7 @@ public final class KafkaClient {
     private static final int PARTITIONS = 4;
     private static final int MANY = 10_000;
     private static final int MEGABYTE = 1 << 20;
-    private static final Duration PATIENCE = Duration.ofSeconds(20);
+    private static final Duration PATIENCE = Duration.ofSeconds(120);
 
     private final String broker;
 
@@ -56,6 +59,11 @@ public final class KafkaClient {
         try (var admin = Admin.create(Map.of("bootstrap.servers", broker))) {
             var large = Map.of("max.message.bytes", String.valueOf(2 * MEGABYTE));
             admin.createTopics(TOPICS.stream().map(name -> new NewTopic(name, PARTITIONS, (short) 1).configs(large)).toList()).all().get();
+            // the controller has made them, and the broker hears of it a moment later: it may refuse a partition's first batch, take
+            // the second, and then never take the first
+            poll("the topics are known", () -> admin.listTopics().names().get().containsAll(TOPICS));
+            var partitions = TOPICS.stream().flatMap(topic -> partitions(topic).stream());
+            admin.listOffsets(partitions.collect(Collectors.toMap(partition -> partition, partition -> OffsetSpec.latest()))).all().get();
             System.out.println(new TreeSet<>(admin.listTopics().names().get()));
             System.out.println(admin.describeTopics(List.of("many")).allTopicNames().get().get("many").partitions().size());
             System.out.println(admin.describeCluster().nodes().get());
@@ -193,7 +201,7 @@ public final class KafkaClient {
     /** A topic from its beginning: how many, and what they are, in the order of partitions and offsets. */
     private String read(String topic, int count, Map<String, Object> options) throws Exception {
         try (var consumer = consumer(options)) {
-            consumer.assign(java.util.stream.IntStream.range(0, PARTITIONS).mapToObj(number -> new TopicPartition(topic, number)).toList());
+            consumer.assign(partitions(topic));
             consumer.seekToBeginning(consumer.assignment());
             var records = new ArrayList<ConsumerRecord<byte[], byte[]>>();
             poll("all of " + topic + " is read", () -> {
@@ -209,6 +217,10 @@ public final class KafkaClient {
             }
             return records.size() + " " + HexFormat.of().formatHex(hash.digest());
         }
+    }
+
+    private static List<TopicPartition> partitions(String topic) {
+        return IntStream.range(0, PARTITIONS).mapToObj(number -> new TopicPartition(topic, number)).toList();
     }
 
     private static void keep(TreeSet<String> read, KafkaConsumer<byte[], byte[]> consumer) {
