@@ -19,6 +19,11 @@ pub(crate) struct ApiServer {
 }
 
 impl ApiServer {
+    /// Whether somebody said which one.
+    pub(crate) fn is_given(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     /// Does a command's work with a client, on a runtime of its own.
     pub(crate) fn ask<T>(&self, work: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -26,7 +31,7 @@ impl ApiServer {
     }
 
     /// A client; nothing is asked yet.
-    async fn connect(&self) -> Result<Client, Failure> {
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         // kube asks for the process's provider; where somebody has set it already it is the same
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Client::try_from(self.config().await?)?)

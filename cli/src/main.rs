@@ -11,8 +11,10 @@ compile_error!(
 
 mod api_server;
 mod check;
+mod cluster;
 mod commands;
 mod demo;
+mod identities;
 mod installation;
 mod manifest;
 mod run_dir;

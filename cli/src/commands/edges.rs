@@ -55,6 +55,9 @@ const EXAMPLES: &str = "Examples:
   # with both identities, and why an edge is not secured
   minimesh edges -o wide
 
+  # of the mesh in a cluster
+  minimesh edges -n sock-shop --context staging
+
   # five minutes, one namespace
   minimesh edges -n sock-shop --window 5m
 

@@ -11,6 +11,7 @@ mod control_plane;
 mod demo;
 mod demo_role;
 mod edges;
+mod identity;
 mod inject;
 mod injector;
 mod install;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     DemoRole(demo_role::Args),
     #[command(about = edges::ABOUT)]
     Edges(edges::Args),
+    #[command(about = identity::ABOUT)]
+    Identity(identity::Args),
     #[command(about = inject::ABOUT)]
     Inject(inject::Args),
     #[command(about = injector::ABOUT)]
@@ -81,6 +84,7 @@ impl Command {
             Command::Demo(args) => args.run(),
             Command::DemoRole(args) => args.run(),
             Command::Edges(args) => args.run(),
+            Command::Identity(args) => args.run(),
             Command::Inject(args) => args.run(),
             Command::Injector(args) => args.run(),
             Command::Install(args) => args.run(),

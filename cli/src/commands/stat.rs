@@ -14,6 +14,7 @@ use crate::{
 #[command(
     about = ABOUT,
     long_about = "Golden metrics of the running mesh: of what comes in, per workload or per pod\n\n\
+        Of the demo on this machine if one runs, else of the mesh in the cluster, where every replica of the control plane is asked. \
         Success rate, requests per second and latencies are those that each workload's own proxies measured inbound. \
         MESHED counts the pods whose proxies report, of the pods that any proxy named. docs/stat-json.md says what each \
         number means.",
@@ -85,6 +86,9 @@ pub(super) const ABOUT: &str = "Golden metrics of the running mesh";
 const EXAMPLES: &str = "Examples:
   # every workload of the running demo, over the last minute
   minimesh stat
+
+  # of the mesh in a cluster
+  minimesh stat deployments -n sock-shop --context staging
 
   # every pod
   minimesh stat pods

@@ -1,26 +1,27 @@
-//! What `edges` and `stat` share: which demo to ask, over how long, and how to print the answer.
+//! What `edges` and `stat` share: which mesh to ask, over how long, and how to print the answer.
 
 use std::{
     collections::BTreeSet,
     io::{self, Write},
-    path::PathBuf,
     time::Duration,
 };
 
 use minimesh_api::model::ReportedEdge;
 use minimesh_runtime::duration;
 
-use super::{Screen, Source, merge, table::Style};
-use crate::{Failure, run_dir};
+use super::{
+    Screen, merge,
+    mesh::{Which, say},
+    replicas,
+    table::Style,
+};
+use crate::Failure;
 
-/// Which demo, how far back, and how to print. Flatten this into a command's arguments.
+/// Which mesh, how far back, and how to print. Flatten this into a command's arguments.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Asking {
     #[command(flatten)]
-    base: run_dir::Base,
-    /// The demo to ask, as the folder that it printed; without it the newest that runs
-    #[arg(long, value_name = "DIR")]
-    run: Option<PathBuf>,
+    which: Which,
     /// Only workloads of this namespace
     #[arg(short, long)]
     namespace: Option<String>,
@@ -44,14 +45,14 @@ pub(crate) enum Output {
 }
 
 impl Asking {
-    /// Finds the demo and asks its control plane.
+    /// Finds the mesh and asks every control plane of it.
     pub(crate) fn ask(&self) -> Result<Vec<ReportedEdge>, Failure> {
-        let found = self.base.find(self.run.as_deref())?;
-        if let Some(note) = &found.note {
-            say(note);
-        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(runtime.block_on(Source::at(found.run.operator_socket).edges(self.window))?)
+        runtime.block_on(async {
+            let mesh = self.which.find().await?;
+            let answers = mesh.ask(async |source| source.edges(self.window).await).await?;
+            Ok(replicas::join(answers))
+        })
     }
 
     /// Whether something of this namespace was asked for.
@@ -77,12 +78,7 @@ impl Asking {
 
     /// Prints a table, and on stderr what did not fit into the window.
     pub(crate) fn print_table(&self, table: impl Fn(Style) -> Vec<String>) -> Result<(), Failure> {
-        let (window, _) = Screen::of_stdout().style();
-        let style = match self.output {
-            Output::Wide => Style { width: None, ..window },
-            Output::Json | Output::Table => window,
-        };
-        print_lines(&table(style))?;
+        let style = print_table(self.output, &table)?;
         let columns = |style| table(style).first().map(|head| head.split_whitespace().map(str::to_owned).collect());
         let all: Vec<String> = columns(Style::PLAIN).unwrap_or_default();
         let shown: Vec<String> = columns(Style { colours: false, ..style }).unwrap_or_default();
@@ -94,6 +90,17 @@ impl Asking {
     }
 }
 
+/// Prints a table as wide as the window, or wider; answers how wide.
+pub(crate) fn print_table(output: Output, table: impl Fn(Style) -> Vec<String>) -> Result<Style, Failure> {
+    let (window, _) = Screen::of_stdout().style();
+    let style = match output {
+        Output::Wide => Style { width: None, ..window },
+        Output::Json | Output::Table => window,
+    };
+    print_lines(&table(style))?;
+    Ok(style)
+}
+
 /// Prints lines; a reader that went away is no error.
 pub(crate) fn print_lines(lines: &[String]) -> Result<(), Failure> {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -103,11 +110,6 @@ pub(crate) fn print_lines(lines: &[String]) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-/// A closed stderr is no reason to refuse the answer.
-fn say(note: &str) {
-    let _ = writeln!(io::stderr(), "{note}");
 }
 
 fn window(text: &str) -> Result<Duration, String> {

@@ -65,7 +65,7 @@ pub(crate) async fn live(
     view.take(last);
     if !view.answered {
         let reason = view.trouble.unwrap_or_else(|| "the demo ended before it was asked".to_owned());
-        return Err(Error::Unanswered { socket: source.path().display().to_string(), reason });
+        return Err(Error::Unanswered { socket: source.to_string(), reason });
     }
     let verdict = judge(&view.edges, &before.unwrap_or_default(), view.trouble.as_deref());
     conclude(&mut screen, &view, options.output, &verdict, begun.elapsed());

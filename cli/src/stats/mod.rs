@@ -1,13 +1,15 @@
 //! What the proxies report, for people: `minimesh edges`, `minimesh stat` and the demo's live table.
 //!
 //! ```text
-//! source.rs   asks the control plane's Operator service over its Unix socket
+//! source.rs   asks a control plane's Operator service: over its Unix socket, or in its pod
+//! mesh.rs     which mesh: the demo's, or a cluster's with all its replicas
+//! replicas.rs pure: what several replicas say -> as if one had said it
 //! merge.rs    pure: rows of all proxies, both directions -> edges and workloads
 //! view.rs     pure: edges and workloads -> cells, JSON
 //! table.rs    pure: cells -> aligned text
 //! screen.rs   lines that are redrawn in place
 //! live.rs     the demo's table, redrawn until the demo ends, and the verdict
-//! asking.rs   what the commands share: which demo, which namespace, how long a window
+//! asking.rs   what the commands share: which mesh, which namespace, how long a window
 //! ```
 //!
 //! Every number comes from proxies' reports. Must never ask a proxy, a pod or the shop.
@@ -15,9 +17,11 @@
 pub(crate) mod asking;
 mod live;
 pub(crate) mod merge;
+pub(crate) mod mesh;
+mod replicas;
 mod screen;
 mod source;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod testing;
 pub(crate) mod view;
@@ -81,6 +85,14 @@ impl Verdict {
 /// Why an answer could not be had: what, where, why, what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// The replica is there, the answer is not.
+    #[error("cannot ask replica {pod} of the control plane: {reason}; `minimesh check` says more")]
+    Replica {
+        /// Name of its pod.
+        pod: String,
+        /// Why.
+        reason: String,
+    },
     /// The socket is there, the answer is not.
     #[error("cannot ask the control plane at {socket}: {reason}; is the demo still running?")]
     Unanswered {

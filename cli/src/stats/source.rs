@@ -1,82 +1,125 @@
-//! The control plane's Operator service, reached over its Unix socket.
+//! The control plane's Operator service: over its Unix socket, or in a replica's pod through the API server.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use minimesh_api::{
-    grpc::{EdgesRequest, operator_client::OperatorClient},
-    model::ReportedEdge,
+    grpc::{EdgesRequest, IdentitiesRequest, RotateRequest, RotationPhase as Phase, operator_client::OperatorClient},
+    model::{Identities, ReportedEdge, RotationPhase},
 };
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint, Uri},
+};
 
 use super::Error;
+use crate::cluster::{Cluster, innermost};
 
 /// Where to ask.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    socket: PathBuf,
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// A replica in a cluster.
+    Replica {
+        /// The way to it.
+        cluster: Cluster,
+        /// Name of its pod.
+        pod: String,
+    },
+    /// A control plane on this machine.
+    Socket(PathBuf),
 }
 
 impl Source {
     /// A control plane whose operator socket is known.
     pub(crate) fn at(socket: impl Into<PathBuf>) -> Source {
-        Source { socket: socket.into() }
-    }
-
-    /// The socket.
-    pub(crate) fn path(&self) -> &Path {
-        &self.socket
+        Source::Socket(socket.into())
     }
 
     /// Everything that proxies reported within the window.
     pub(crate) async fn edges(&self, window: Duration) -> Result<Vec<ReportedEdge>, Error> {
-        match tokio::time::timeout(PATIENCE, self.ask(window)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.unanswered("no answer in 5 s")),
-        }
+        self.patiently(async |mut client| {
+            let window = window.try_into().map_err(|_| "the window is too long".to_owned())?;
+            let answer = client.edges(EdgesRequest { window: Some(window) }).await.map_err(said)?.into_inner();
+            answer.try_into().map_err(malformed)
+        })
+        .await
     }
 
-    async fn ask(&self, window: Duration) -> Result<Vec<ReportedEdge>, Error> {
-        let channel = self.connect().await?;
-        let window = window.try_into().map_err(|_| self.unanswered("the window is too long"))?;
-        let mut client = OperatorClient::new(channel).max_decoding_message_size(MOST_BYTES);
-        let response = client.edges(EdgesRequest { window: Some(window) }).await;
-        let response = response.map_err(|status| self.unanswered(status.message()))?.into_inner();
-        response.try_into().map_err(|invalid| self.unanswered(format!("a malformed answer: {invalid}")))
+    /// Who has which certificate.
+    pub(crate) async fn identities(&self) -> Result<Identities, Error> {
+        self.patiently(async |mut client| {
+            let answer = client.identities(IdentitiesRequest {}).await.map_err(said)?.into_inner();
+            answer.try_into().map_err(malformed)
+        })
+        .await
     }
 
-    async fn connect(&self) -> Result<Channel, Error> {
-        let socket = self.socket.clone();
+    /// Takes the next step of the root's replacement; answers where it is then.
+    pub(crate) async fn rotate(&self, from: RotationPhase, force: bool) -> Result<RotationPhase, Error> {
+        self.patiently(async |mut client| {
+            let request = RotateRequest { from: Phase::from(from).into(), force };
+            let answer = client.rotate(request).await.map_err(said)?.into_inner();
+            answer.phase.try_into().map_err(malformed)
+        })
+        .await
+    }
+
+    async fn patiently<T>(
+        &self,
+        ask: impl AsyncFnOnce(OperatorClient<Channel>) -> Result<T, String>,
+    ) -> Result<T, Error> {
+        let answer = async {
+            let channel = self.connect().await?;
+            ask(OperatorClient::new(channel).max_decoding_message_size(MOST_BYTES)).await
+        };
+        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        let late = || Err(format!("no answer in {} s", PATIENCE.as_secs()));
+        answer.unwrap_or_else(|_| late()).map_err(|reason| self.unanswered(reason))
+    }
+
+    async fn connect(&self) -> Result<Channel, String> {
+        let socket = match self {
+            Source::Replica { cluster, pod } => return cluster.operator(pod).await,
+            Source::Socket(socket) => socket.clone(),
+        };
         let connector = tower::service_fn(move |_: Uri| {
             let socket = socket.clone();
             async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
         });
         // the authority is not looked at: the socket decides who answers
         let endpoint = Endpoint::from_static("http://operator.invalid");
-        endpoint.connect_with_connector(connector).await.map_err(|error| self.unanswered(innermost(&error)))
+        endpoint.connect_with_connector(connector).await.map_err(|error| innermost(&error))
     }
 
-    fn unanswered(&self, reason: impl std::fmt::Display) -> Error {
-        Error::Unanswered { socket: self.socket.display().to_string(), reason: reason.to_string() }
+    fn unanswered(&self, reason: String) -> Error {
+        match self {
+            Source::Replica { pod, .. } => Error::Replica { pod: pod.clone(), reason },
+            Source::Socket(socket) => Error::Unanswered { socket: socket.display().to_string(), reason },
+        }
     }
 }
 
-/// tonic's own text says "transport error" and no more.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut current = error;
-    while let Some(source) = current.source() {
-        current = source;
+/// Where it is, for people.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Replica { pod, .. } => f.write_str(pod),
+            Source::Socket(socket) => write!(f, "{}", socket.display()),
+        }
     }
-    current.to_string()
 }
 
-/// The control plane answers from memory.
-const PATIENCE: Duration = Duration::from_secs(5);
+fn said(status: Status) -> String {
+    status.message().to_owned()
+}
+
+fn malformed(invalid: impl fmt::Display) -> String {
+    format!("a malformed answer: {invalid}")
+}
+
+/// The control plane answers from memory, and a step of a rotation is one write.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A thousand edges with full histograms fit several times.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
