@@ -50,11 +50,11 @@ const SOURCES: &str = "tests/compat/kits";
 const LIMIT: &str = "12m";
 
 /// Libraries or programs made from the sources and lock files of one folder.
-struct Kit {
-    name: &'static str,
+pub(crate) struct Kit {
+    pub(crate) name: &'static str,
     /// Says its version, which is part of the key.
-    tool: [&'static str; 2],
-    make: fn(source: &Path, kit: &Path) -> Command,
+    pub(crate) tool: [&'static str; 2],
+    pub(crate) make: fn(source: &Path, kit: &Path) -> Command,
 }
 
 const KITS: [Kit; 6] = [
@@ -110,7 +110,7 @@ pub(crate) fn path() -> String {
 
 impl Kit {
     /// Its folder in the cache, made now if it is not there.
-    fn prepare(&self, source: &Path) -> Result<PathBuf, String> {
+    pub(crate) fn prepare(&self, source: &Path) -> Result<PathBuf, String> {
         let [tool, argument] = self.tool;
         let version = Command::new(tool).arg(argument).stdin(Stdio::null()).output();
         let version = version.map_err(|error| format!("{tool}: {error}"))?;
@@ -152,7 +152,7 @@ fn node(source: &Path, kit: &Path) -> Command {
     command
 }
 
-fn python(source: &Path, kit: &Path) -> Command {
+pub(crate) fn python(source: &Path, kit: &Path) -> Command {
     let mut command = Command::new("python3");
     command.current_dir(source).args(["-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]);
     command.args(["--only-binary", ":all:", "--no-compile", "--requirement", "requirements.lock", "--target"]).arg(kit);

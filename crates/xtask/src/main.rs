@@ -1,8 +1,9 @@
-//! Tasks of this repository: `cargo xtask test`, `ci`, `check`, `gen-docs`, `icount`, `fuzz`, `kits`, `image`, `cluster`.
+//! Tasks of this repository: `cargo xtask test`, `ci`, `check`, `gen-docs`, `icount`, `fuzz`, `bench`, `kits`, `image`, `cluster`.
 //!
 //! Dispatches and nothing else. No task needs more than the standard library and `serde_json`, so that the tool compiles in
 //! seconds on a machine that has nothing yet.
 
+mod bench;
 mod cache;
 mod checks;
 mod ci;
@@ -34,6 +35,8 @@ usage: cargo xtask TASK
   fuzz [--seconds N] [TARGET]        give the parsers bytes that nobody would send; 20 s each, unless said otherwise
   icount [--accept REASON]           instructions, allocations and bytes of a request, beside the committed baseline
   kits                               fetch what the compat layer needs, and print the shell's lines in which a test finds it
+  bench [--quick] [--rounds N] [--only NAME,…] [--profile NAME] [--keep]
+                                     minimesh beside its peers; --keep writes into benches/ what is to be committed
   gen-docs [--check]                 write docs/errors.md and docs/reference/, or say whether they are up to date
   image [--arch amd64|arm64] [--profile shipped|release] [--program FILE] [--name NAME:TAG]… [--output FILE]
                                      one static image with every part of the mesh, as a tar for `ctr images import`,
@@ -93,6 +96,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode, String> {
         ["ci"] => ci::run(&workspace, ci::Tests::Run, &mut report),
         ["ci", "--without-tests"] => ci::run(&workspace, ci::Tests::Leave, &mut report),
         ["check"] => checks::run(&workspace, &mut report),
+        ["bench", ref wanted @ ..] => bench::run(&workspace, &bench::Wanted::parse(wanted)?, &mut report),
         ["fuzz", ref wanted @ ..] => fuzz::run(&workspace, &fuzz::Wanted::parse(wanted)?, &mut report),
         ["icount"] => icount::run(&workspace, icount::Mode::Compare, &mut report),
         ["icount", "--accept", reason] => icount::run(&workspace, icount::Mode::Accept(reason), &mut report),

@@ -14,6 +14,26 @@ struct Pipe {
     replies: BufReader<ChildStdout>,
 }
 
+/// A process, as /proc has it.
+struct Seen {
+    id: u32,
+    parent: u32,
+    /// In its own PID namespace.
+    id_inside: i32,
+}
+
+impl Seen {
+    fn at(folder: &std::path::Path) -> Option<Seen> {
+        let status = std::fs::read_to_string(folder.join("status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        Some(Seen {
+            id: field("Pid")?.trim().parse().ok()?,
+            parent: field("PPid")?.trim().parse().ok()?,
+            id_inside: field("NSpid")?.split_whitespace().last()?.parse().ok()?,
+        })
+    }
+}
+
 impl Node {
     pub(super) fn start() -> Node {
         let mut command = Command::new(super::beside("netns-runner"));
@@ -32,6 +52,14 @@ impl Node {
         let mut line = String::new();
         pipe.replies.read_line(&mut line).expect("the node answers");
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("the node is gone; it answered {line:?} to {text}"))
+    }
+
+    /// The id that a process of the world, which knows itself by `pid`, has in this process' namespace.
+    pub(super) fn id_outside(&self, pid: i32) -> Option<u32> {
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let all: Vec<Seen> = processes.filter_map(|entry| Seen::at(&entry.path())).collect();
+        let init = all.iter().find(|process| process.parent == self.0.borrow().child.id())?;
+        all.iter().find(|process| process.parent == init.id && process.id_inside == pid).map(|process| process.id)
     }
 
     /// Ends the node, and with it everything inside.

@@ -27,6 +27,11 @@ impl<'w> Process<'w> {
         &self.what
     }
 
+    /// Its id outside of the world, by which it stands in /proc; none if it is gone.
+    pub fn id_outside(&self) -> Option<u32> {
+        self.world.node.id_outside(self.pid)
+    }
+
     /// How it is.
     pub fn status(&self) -> Status {
         match self.world.node.call(&Request::Status { pid: self.pid }) {

@@ -1,0 +1,94 @@
+//! What a comparison leaves behind: one JSON line for what is said once, and one for each proxy in each round.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::{Failure, Outcome};
+
+/// A line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// A proxy in a round.
+    Measured(Box<Measured>),
+    /// How the run was made.
+    Run(Box<Run>),
+}
+
+/// How a run was made, and on what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// What to type to make it again.
+    pub command: String,
+    /// What was compiled.
+    pub commit: String,
+    /// Seconds since 1970.
+    pub begun: u64,
+    /// How often everything was measured.
+    pub rounds: usize,
+    /// Name and value, for people.
+    pub machine: Vec<(String, String)>,
+    /// What was measured, with its version.
+    pub present: BTreeMap<String, String>,
+    /// What was not, with the reason.
+    pub absent: BTreeMap<String, String>,
+}
+
+/// One proxy (or pair of sidecars) in one round.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Which round.
+    pub round: usize,
+    /// Who.
+    pub subject: String,
+    /// The machine's load average of a minute before it began: what others did.
+    pub load_before: f64,
+    /// From the start of the proxies to the first answer through them, milliseconds.
+    pub first_answer_ms: f64,
+    /// Resident memory of each proxy before any load, KiB.
+    pub idle_kib: Vec<u64>,
+    /// By name.
+    pub points: BTreeMap<String, Outcome>,
+    /// Why there is no more of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// Adds a line.
+pub fn append(path: &Path, line: &Line) -> Result<(), Failure> {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    Ok(writeln!(file, "{}", serde_json::to_string(line)?)?)
+}
+
+/// The run, and everything that was measured in it.
+pub fn read(path: &Path) -> Result<(Run, Vec<Measured>), Failure> {
+    let file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (mut run, mut measured) = (None, Vec::new());
+    for line in BufReader::new(file).lines() {
+        match serde_json::from_str(&line?)? {
+            Line::Run(found) => run = Some(*found),
+            Line::Measured(one) => measured.push(*one),
+        }
+    }
+    Ok((run.ok_or_else(|| format!("{} does not say how it was made", path.display()))?, measured))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_read_back_as_written() {
+        let path = std::env::temp_dir().join(format!("minimesh-record-{}", std::process::id()));
+        let run = Run { rounds: 10, absent: [("a".into(), "b".into())].into(), ..Run::default() };
+        let one = Measured { round: 1, subject: "direct".into(), ..Measured::default() };
+        append(&path, &Line::Run(Box::new(run.clone()))).unwrap();
+        append(&path, &Line::Measured(Box::new(one.clone()))).unwrap();
+        assert_eq!(read(&path).unwrap(), (run, vec![one]));
+        std::fs::remove_file(&path).unwrap();
+        assert!(read(&path).is_err());
+    }
+}

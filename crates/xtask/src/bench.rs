@@ -1,0 +1,215 @@
+//! `cargo xtask bench`: minimesh beside its peers. Finds or fetches the peers, compiles, and starts what measures
+//! (`benches/benches/peers`), which says what it saw in JSON lines and in a report.
+//!
+//! HAProxy and nftables come from Debian, when root; Envoy from the registry of Python, by the lock file in `benches/kits/envoy`.
+//! What cannot be had is said to be absent.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::compat::{self, Kit};
+use crate::host;
+use crate::report::{Outcome, Report};
+use crate::workspace::{self, Workspace};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    rounds: usize,
+    quick: bool,
+    /// Into `benches/`, to be committed.
+    keep: bool,
+    only: Vec<String>,
+    profile: String,
+    /// What the user typed.
+    command: String,
+}
+
+/// Debian packages, with the program that proves each.
+const PACKAGES: [(&str, &str); 2] = [("haproxy", "haproxy"), ("nftables", "nft")];
+const ENVOY: Kit = Kit { name: "envoy", tool: ["python3", "--version"], make: compat::python };
+const ENVOY_SOURCE: &str = "benches/kits/envoy";
+/// Fewer say nothing about how sure a ratio is.
+const ROUNDS: usize = 10;
+/// Open files of a proxy that holds a thousand connections, and of who holds them.
+const DESCRIPTORS: &str = "ulimit -n 20000 2>/dev/null || ulimit -n \"$(ulimit -H -n)\"; exec \"$0\" \"$@\"";
+
+impl Wanted {
+    pub(crate) fn parse(arguments: &[&str]) -> Result<Wanted, String> {
+        let mut wanted = Wanted {
+            rounds: ROUNDS,
+            quick: false,
+            keep: false,
+            only: Vec::new(),
+            profile: "release".to_owned(),
+            command: [&["cargo", "xtask", "bench"], arguments].concat().join(" "),
+        };
+        let mut arguments = arguments.iter();
+        while let Some(&argument) = arguments.next() {
+            let mut value =
+                || arguments.next().map(|value| (*value).to_owned()).ok_or(format!("{argument} needs a value"));
+            match argument {
+                "--keep" => wanted.keep = true,
+                "--only" => wanted.only = value()?.split(',').map(str::to_owned).collect(),
+                "--profile" => wanted.profile = value()?,
+                "--quick" => wanted.quick = true,
+                "--rounds" => {
+                    let rounds = value()?;
+                    wanted.rounds = rounds.parse().map_err(|_| format!("{rounds:?} is no number of rounds"))?;
+                }
+                _ => return Err(format!("bench knows no {argument}")),
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+pub(crate) fn run(workspace: &Workspace, wanted: &Wanted, report: &mut Report) {
+    if let Err(why) = host::namespaces() {
+        return report.step("bench", || Outcome::skipped(why));
+    }
+    let mut peers = Peers::default();
+    report.step("bench: prepare", || {
+        let installed = host::install(&PACKAGES, &compat::path());
+        peers = Peers::find(workspace);
+        let lines = peers.all().map(|(name, found)| match found {
+            Ok(program) => format!("{name}: {}", program.display()),
+            Err(why) => format!("{name}: absent: {why}"),
+        });
+        let lines: Vec<String> = lines.collect();
+        Outcome { note: format!("{installed}\n{}", lines.join("\n")), ..Outcome::preparation(Ok(())) }
+    });
+    let mut program = None;
+    report.step("bench: build", || {
+        let built = build(workspace, &wanted.profile);
+        let outcome = Outcome::preparation(built.as_ref().map(drop).map_err(Clone::clone));
+        program = built.ok();
+        outcome
+    });
+    let Some(program) = program else { return };
+    report.step("bench: measure", || Outcome::of(measure(workspace, wanted, &peers, &program)));
+}
+
+/// Programs of peers, or why there is none.
+struct Peers {
+    envoy: Result<PathBuf, String>,
+    haproxy: Result<PathBuf, String>,
+}
+
+impl Default for Peers {
+    fn default() -> Peers {
+        let nobody = || Err("not looked for".to_owned());
+        Peers { envoy: nobody(), haproxy: nobody() }
+    }
+}
+
+impl Peers {
+    fn find(workspace: &Workspace) -> Peers {
+        let path = compat::path();
+        let on_path =
+            |name: &str| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+        let redirect = if host::is_on(&path, "nft") { Ok(()) } else { Err("nftables is not installed".to_owned()) };
+        let haproxy = on_path("haproxy").ok_or_else(|| "haproxy is not installed".to_owned());
+        let kit = ENVOY.prepare(&workspace.root.join(ENVOY_SOURCE)).map(|folder| folder.join("envoy/_bin/envoy"));
+        let envoy = kit.and_then(|program| match program.is_file() {
+            true => Ok(program),
+            false => Err(format!("{} is not there", program.display())),
+        });
+        let usable = |found: Result<PathBuf, String>| redirect.clone().and(found);
+        Peers { envoy: usable(envoy), haproxy: usable(haproxy) }
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &Result<PathBuf, String>)> {
+        [("envoy", &self.envoy), ("haproxy", &self.haproxy)].into_iter()
+    }
+}
+
+/// The program that is measured, the one that makes namespaces, and the one that measures; says where the last is.
+fn build(workspace: &Workspace, profile: &str) -> Result<PathBuf, String> {
+    // the features of `cargo build --bin minimesh`, whose dependencies are then not compiled again
+    let packages = ["--package", "minimesh-cli", "--package", "minimesh-benches", "--package", "minimesh-tests"];
+    let targets = ["--bin", "minimesh", "--bin", "netns-runner", "--bench", "peers"];
+    let mut command = workspace.cargo(&["build", "--profile", profile, "--message-format", "json-render-diagnostics"]);
+    command.args(packages).args(targets).stderr(Stdio::inherit());
+    let shown = format!("{command:?}");
+    let output = command.output().map_err(|error| format!("cannot run {shown}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{shown}: {}", output.status));
+    }
+    executable(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| format!("{shown} made no program"))
+}
+
+/// Where cargo has put the program `peers`, of what it says line by line.
+fn executable(said: &str) -> Option<PathBuf> {
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut ours = lines.filter(|line| line["target"]["name"] == "peers");
+    ours.find_map(|line| line["executable"].as_str().map(PathBuf::from))
+}
+
+fn measure(workspace: &Workspace, wanted: &Wanted, peers: &Peers, program: &Path) -> Result<(), String> {
+    let output = match wanted.keep {
+        true => workspace.root.join("benches"),
+        false => workspace.target.join("bench"),
+    };
+    std::fs::create_dir_all(output.join("data")).map_err(|error| format!("{}: {error}", output.display()))?;
+    let found = |found: &Result<PathBuf, String>| match found {
+        Ok(program) => json!({ "Ok": program }),
+        Err(why) => json!({ "Err": why }),
+    };
+    let task = json!({
+        "command": wanted.command,
+        "commit": commit(workspace),
+        "rounds": wanted.rounds,
+        "quick": wanted.quick,
+        "only": wanted.only,
+        "output": output,
+        "envoy": found(&peers.envoy),
+        "haproxy": found(&peers.haproxy),
+    });
+    let mut command = Command::new("sh");
+    command.args(["-c", DESCRIPTORS]).arg(program).arg("run").arg(task.to_string());
+    command.env("MINIMESH_BINARY", folder(workspace, &wanted.profile).join("minimesh")).env("PATH", compat::path());
+    workspace::passes(&mut command)
+}
+
+/// Where cargo puts the programs of a profile.
+fn folder(workspace: &Workspace, profile: &str) -> PathBuf {
+    workspace.target.join(if profile == "dev" { "debug" } else { profile })
+}
+
+/// What is compiled, and whether it is more than what was committed.
+fn commit(workspace: &Workspace) -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(&workspace.root).output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    };
+    let changed = if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { " with changes" };
+    git(&["rev-parse", "--short", "HEAD"]) + changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_read_or_refused() {
+        let wanted = Wanted::parse(&["--quick", "--rounds", "3", "--only", "direct,minimesh"]).unwrap();
+        assert_eq!((wanted.rounds, wanted.quick, wanted.keep), (3, true, false));
+        assert_eq!(wanted.only, ["direct", "minimesh"]);
+        assert_eq!(wanted.command, "cargo xtask bench --quick --rounds 3 --only direct,minimesh");
+        assert_eq!(Wanted::parse(&[]).unwrap().rounds, ROUNDS);
+        for bad in [&["--rounds"][..], &["--rounds", "many"], &["--fast"]] {
+            assert!(Wanted::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_program_is_found_in_what_cargo_says() {
+        let said = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"minimesh\"},\"executable\":\"/t/minimesh\"}\n\
+            not json\n{\"target\":{\"name\":\"peers\"},\"executable\":\"/t/deps/peers-1\"}";
+        assert_eq!(executable(said), Some(PathBuf::from("/t/deps/peers-1")));
+        assert_eq!(executable("{\"reason\":\"build-finished\"}"), None);
+    }
+}
