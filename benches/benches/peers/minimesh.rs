@@ -57,7 +57,7 @@ fn endpoints<'p>(server: &'p Pod<'_>) -> Vec<(Ipv4Addr, &'p str, bool)> {
     let more = (1..100).map(|number| Ipv4Addr::new(10, 42, 1, number));
     let mut all = vec![(server.address(), server.name(), false)];
     for address in more {
-        server.add_address(address);
+        server.add_address(address.into());
         all.push((address, server.name(), false));
     }
     all

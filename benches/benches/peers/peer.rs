@@ -20,7 +20,7 @@ pub(crate) fn start<'w>(world: &'w World, task: &Task, kind: Kind) -> Result<Pai
         Kind::Envoy { http2_between } => envoys(task, &server, http2_between)?,
         Kind::Haproxy => haproxies(task, &server)?,
         Kind::Direct | Kind::Minimesh(_) => {
-            SERVICES.iter().for_each(|(_, _, address)| server.add_address(*address));
+            SERVICES.iter().for_each(|(_, _, address)| server.add_address((*address).into()));
             return Ok(Pair { client, proxies: Vec::new(), held });
         }
     };

@@ -128,7 +128,7 @@ impl Pair<'_> {
 /// For the terminal.
 pub(crate) fn in_short(measured: &Measured) -> String {
     let each = |name: &str, unit: f64| {
-        let outcome = measured.points.get(name)?;
+        let outcome = measured.points.get(name).filter(|outcome| !outcome.cpu.is_empty())?;
         Some(outcome.cpu_seconds() / outcome.completed as f64 * unit)
     };
     let mut text = format!("{:<24} load {:<5.1}", measured.subject, measured.load_before);
