@@ -5,6 +5,7 @@ mod capture;
 mod collector;
 mod dial;
 mod flags;
+mod flood;
 mod grpc_call;
 mod hoard;
 mod http_load;
@@ -23,6 +24,7 @@ use flags::Flags;
 
 pub(crate) use capture::packets;
 pub use collector::Span;
+pub use flood::{DONE as FLOOD_DONE, Flood};
 pub use grpc_call::{Call, CallResult};
 pub use hoard::{Hoard, Shape};
 pub use http_load::{LoadPlan, LoadProtocol, LoadResult};
@@ -34,10 +36,11 @@ pub use tcp_client::{Exchange, ExchangeResult};
 
 type App = fn(&Flags) -> Result<(), Failure>;
 
-const APPS: [(&str, App); 13] = [
+const APPS: &[(&str, App)] = &[
     ("capture", capture::run),
     ("collector", collector::run),
     ("dial", dial::run),
+    ("flood", flood::run),
     ("grpc-call", grpc_call::run),
     ("hoard", hoard::run),
     ("http-load", http_load::run),

@@ -11,7 +11,7 @@ use super::{
     Collector, ControlPlane, HttpServer, Load, LongStream, NAMESPACE, Process, World, control_plane, minimesh, ready,
 };
 use crate::apps::{
-    Call, CallResult, Carrier, Exchange, ExchangeResult, Hoard, LoadPlan, Request, Response, Rogue, RogueResult,
+    Call, CallResult, Carrier, Exchange, ExchangeResult, Flood, Hoard, LoadPlan, Request, Response, Rogue, RogueResult,
 };
 use crate::protocol::{Families, Reply};
 use crate::stage::SELF;
@@ -307,6 +307,13 @@ impl<'w> Pod<'w> {
     /// Attacks from it.
     pub fn attack(&self, rogue: &Rogue) -> RogueResult {
         self.said(&self.app("rogue", &["--rogue", &json(rogue)]))
+    }
+
+    /// Begins a flood from it; it ends when the process is killed.
+    pub fn flood(&self, address: SocketAddr, flood: Flood) -> Process<'w> {
+        let process = self.app("flood", &["--address", &address.to_string(), "--flood", &json(&flood)]);
+        ready(&process);
+        process
     }
 
     /// Begins to send many requests from it.
