@@ -164,14 +164,18 @@ impl Authority {
     }
 }
 
+/// Whether the API server knows whom to trust.
+pub(crate) async fn is_announced(client: &Client, authority: &Authority) -> Result<bool, AuthorityError> {
+    let known = configuration(client).await?;
+    let bundle = STANDARD.encode(authority.certificate());
+    Ok(entries(&known).iter().all(|webhook| webhook["clientConfig"]["caBundle"] == *bundle))
+}
+
 /// Tells the API server whom to trust, where it does not know yet. Answers whether it had to.
 pub(crate) async fn announce(client: &Client, authority: &Authority) -> Result<bool, AuthorityError> {
-    let path = format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}");
-    let what =
-        |doing: &str| format!("{doing} the webhook configuration {NAME} (install the chart again if it is gone)");
-    let known = ask(client, Method::GET, &path, None).await.map_err(|error| failed(what("reading"), error))?;
+    let known = configuration(client).await?;
     let bundle = STANDARD.encode(authority.certificate());
-    let webhooks: Vec<&Value> = known["webhooks"].as_array().into_iter().flatten().collect();
+    let webhooks = entries(&known);
     if webhooks.iter().all(|webhook| webhook["clientConfig"]["caBundle"] == *bundle) {
         return Ok(false);
     }
@@ -182,9 +186,19 @@ pub(crate) async fn announce(client: &Client, authority: &Authority) -> Result<b
         "metadata": { "name": NAME },
         "webhooks": webhooks.iter().map(mine).collect::<Vec<_>>(),
     });
-    let path = format!("{path}?fieldManager={NAME}&force=true");
-    ask(client, Method::PATCH, &path, Some(applied)).await.map_err(|error| failed(what("writing"), error))?;
+    let path = format!("{CONFIGURATION}?fieldManager={NAME}&force=true");
+    let applied = ask(client, Method::PATCH, &path, Some(applied)).await;
+    applied.map_err(|error| failed(format!("writing the webhook configuration {NAME}"), error))?;
     Ok(true)
+}
+
+async fn configuration(client: &Client) -> Result<Value, AuthorityError> {
+    let what = format!("reading the webhook configuration {NAME} (install the chart again if it is gone)");
+    ask(client, Method::GET, CONFIGURATION, None).await.map_err(|error| failed(what, error))
+}
+
+fn entries(configuration: &Value) -> Vec<&Value> {
+    configuration["webhooks"].as_array().into_iter().flatten().collect()
 }
 
 async fn ask(client: &Client, method: Method, path: &str, body: Option<Value>) -> Result<Value, kube::Error> {
@@ -218,6 +232,7 @@ fn make(error: rcgen::Error) -> AuthorityError {
 
 /// Of the Secret, the Service, the webhook configuration and the field manager.
 pub(crate) const NAME: &str = "minimesh-injector";
+const CONFIGURATION: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/minimesh-injector";
 const CERTIFICATE: &str = "ca.crt";
 const KEY: &str = "ca.key";
 const UNTIL: &str = "until";
