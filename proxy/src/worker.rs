@@ -426,16 +426,27 @@ impl Worker {
         let worker = Rc::clone(self);
         self.cells.accepted();
         self.desks[self.index].open.fetch_add(1, Ordering::Relaxed);
-        tokio::task::spawn_local(worker.carry(tcp, peer, direction));
+        // two tasks and not one for both: what peers' connections need is in boxes, and they would pay for the other's size
+        match direction {
+            Direction::Inbound => {
+                tokio::task::spawn_local(worker.carry_in(tcp, peer));
+            }
+            Direction::Outbound => {
+                tokio::task::spawn_local(worker.carry_out(tcp));
+            }
+        }
     }
 
-    /// The task of a connection. Its size is what an idle connection costs: a test holds it.
-    pub(crate) async fn carry(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr, direction: Direction) {
+    /// The task of a peer's connection.
+    async fn carry_in(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr) {
         let _open = Open::new(&self).await;
-        match direction {
-            Direction::Inbound => inbound::serve(&self, tcp, peer).await,
-            Direction::Outbound => outbound::serve(&self, tcp).await,
-        }
+        inbound::serve(&self, tcp, peer).await;
+    }
+
+    /// The task of a connection of the application. Its size is what an idle connection costs: a test holds it.
+    pub(crate) async fn carry_out(self: Rc<Self>, tcp: TcpStream) {
+        let _open = Open::new(&self).await;
+        outbound::serve(&self, tcp).await;
     }
 
     /// What control says of this pod reaches its connections soon: from the moment in which a pod is marked for deletion, each

@@ -23,9 +23,9 @@ fn own() -> [(&'static str, usize); 3] {
     use crate::http::h2::drive;
     use crate::io::Stream;
     use crate::worker::Worker;
-    let carry = |(worker, tcp, peer): (Rc<Worker>, TcpStream, SocketAddr)| worker.carry(tcp, peer, Direction::Outbound);
+    let carry_out = |(worker, tcp): (Rc<Worker>, TcpStream)| worker.carry_out(tcp);
     [
-        ("connection task", returned(carry)),
+        ("connection task", returned(carry_out)),
         ("connection stream", size_of::<Stream>()),
         ("connection http2-link", returned(drive)),
     ]
