@@ -28,7 +28,7 @@ use crate::control::{ControlHandle, State};
 use crate::error::{Error, Kind, Side};
 use crate::inbound::{self, Ports};
 use crate::metrics::WorkerCells;
-use crate::net::{Dialer, Origin, Place, serve, tune};
+use crate::net::{Dialer, Dialled, Origin, Place, serve, tune};
 use crate::observe::{Observe, Observer};
 use crate::outbound::{self, Targets};
 
@@ -217,6 +217,7 @@ pub(crate) struct Worker {
     pub(crate) control: ControlHandle,
     pub(crate) cells: Arc<WorkerCells>,
     pub(crate) dialer: Dialer,
+    pub(crate) dialled: Dialled,
     pub(crate) place: Place,
     pub(crate) targets: Targets,
     pub(crate) ports: Ports,
@@ -276,6 +277,7 @@ impl Worker {
         let worker = Worker {
             cells: config.control.metrics().worker(),
             dialer: Dialer { mark: config.mark },
+            dialled: Dialled::default(),
             place: Place::new(config.origin, config.ports),
             targets: Targets::default(),
             ports: Ports::default(),
@@ -483,6 +485,9 @@ impl Worker {
             }
             let changed = self.ports.sweep();
             self.targets.sweep();
+            if second.is_multiple_of(UNHEARD_SWEEPS) {
+                self.dialled.sweep();
+            }
             if changed {
                 self.turn();
             } else if minute {
@@ -499,6 +504,9 @@ impl Worker {
 const SWEEP: Duration = Duration::from_secs(1);
 /// What a kubelet asks of an application that speaks gRPC.
 const GRPC_HEALTH: &[u8] = b"/grpc.health.v1.Health/Check";
+
+/// Sweeps from one look at peers that acknowledge nothing to the next: a system call for each connection.
+const UNHEARD_SWEEPS: u64 = 5;
 
 /// Sweeps without a request after which free buffers go back to the system.
 const QUIET: u32 = 10;

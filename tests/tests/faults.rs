@@ -83,6 +83,24 @@ fn a_proxy_that_is_killed_costs_what_it_had_in_its_hands() {
 }
 
 #[test]
+fn a_request_to_a_peer_that_is_cut_off_ends_though_its_client_only_ended_its_direction() {
+    let world = World::start("faults-unheard");
+    let Pair { client, server, .. } = &world.pair(&SERVICE);
+    // there is a connection to the peer, which the next request is sent on
+    assert_eq!(client.request(&Request::get(SERVICE.socket(), "/")).status, 200);
+    server.cut_off();
+    // its client waits for less than it takes to be sure, unless it is late itself
+    let given_up = client.request(&Request::get(SERVICE.socket(), "/"));
+    assert!(matches!(given_up.status, 0 | 502), "{given_up:?}");
+    wait::eventually("the request is given up", || {
+        let labels = [("direction", "outbound"), ("error", "upstream_unanswered")];
+        (client.metric("minimesh_errors_total", &labels) > 0.0).then_some(())
+    });
+    server.reconnect();
+    client.reaches(&SERVICE);
+}
+
+#[test]
 fn every_byte_arrives_where_packets_get_lost() {
     let world = World::start("faults-loss");
     let Pair { client, server, http, .. } = &world.pair(&SERVICE);

@@ -1,8 +1,11 @@
-//! What the other end's kernel has not acknowledged: proof that a request went nowhere, where there is any.
+//! What the other end's kernel has not acknowledged: proof that a request went nowhere, where there is any, and the sign of a peer
+//! that is not there any more.
 
-#![allow(unsafe_code)] // no safe wrapper of this ioctl exists
+#![allow(unsafe_code)] // no safe wrapper of this ioctl and of TCP_INFO exists
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -27,6 +30,32 @@ pub(crate) fn reached_nobody(tcp: &impl AsFd, written: u64) -> bool {
     // SAFETY: the descriptor is open while `tcp` is borrowed, and the kernel writes one int, to a local of that type.
     let asked = unsafe { outq::siocoutq(tcp.as_fd().as_raw_fd(), &mut unacknowledged) };
     reset && written > 0 && asked.is_ok() && u64::try_from(unacknowledged).is_ok_and(|bytes| bytes >= written)
+}
+
+/// Whether what a socket sends is not acknowledged: it resends, or asks a shut window and hears nothing. An error where the
+/// descriptor is no TCP socket, or none at all.
+pub(super) fn is_unheard(socket: RawFd) -> io::Result<bool> {
+    // tcp_info(7) begins with four bytes: state, ca_state, retransmits, probes
+    let mut info = [0u8; 4];
+    let mut length = info.len() as nix::libc::socklen_t;
+    let (level, name) = (nix::libc::IPPROTO_TCP, nix::libc::TCP_INFO);
+    // SAFETY: the kernel writes at most `length` bytes to `info`, which is as long; any number may stand for the descriptor.
+    let asked = unsafe { nix::libc::getsockopt(socket, level, name, info.as_mut_ptr().cast(), &mut length) };
+    nix::errno::Errno::result(asked)?;
+    let [_, _, retransmits, probes] = info;
+    // a probe is without an answer for a round trip each time
+    Ok(retransmits > 0 || probes > 2)
+}
+
+/// Ends a connection whose peer acknowledges nothing for so long; zero takes that back.
+pub(super) fn limit_unheard(socket: RawFd, time: Duration) -> io::Result<()> {
+    let time = nix::libc::c_uint::try_from(time.as_millis()).unwrap_or(nix::libc::c_uint::MAX);
+    let (level, name) = (nix::libc::IPPROTO_TCP, nix::libc::TCP_USER_TIMEOUT);
+    let length = size_of_val(&time) as nix::libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of `time`, a local of that size; any number may stand for the descriptor.
+    let set = unsafe { nix::libc::setsockopt(socket, level, name, (&raw const time).cast(), length) };
+    nix::errno::Errno::result(set)?;
+    Ok(())
 }
 
 #[cfg(test)]

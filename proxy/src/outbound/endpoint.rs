@@ -240,6 +240,7 @@ impl Endpoint {
             );
         }
         let tcp = worker.dialer.connect(self.address).await.map_err(connect_error)?;
+        worker.dialled.note(&tcp);
         let Wire::Mtls(expected) = &self.wire else { return Ok(Stream::Plain(tcp)) };
         let credentials = worker.credentials()?;
         let config = self.config(&credentials, expected, alpn)?;
