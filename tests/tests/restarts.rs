@@ -20,6 +20,8 @@ const REQUESTS: u64 = 5_000;
 /// Many times as long as a request takes, and as two of them are apart.
 const SILENCE: Duration = Duration::from_millis(200);
 const REPLICAS: u32 = 3;
+/// Requests that an application answers before it is killed again.
+const BETWEEN_DEATHS: usize = 150;
 /// For a run of that many requests on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -66,6 +68,35 @@ fn an_application_that_is_gone_with_the_mark_takes_nothing_along_that_may_happen
     received_once(&result, &sent, &gone);
     let again = story.client.metric("minimesh_retries_total", &[("reason", "unanswered")]);
     println!("{again} were asked of another pod, and may have happened twice");
+}
+
+#[test]
+fn an_application_that_is_killed_takes_nothing_along_that_may_happen_twice() {
+    let world = World::start("restarts-killed");
+    let mut story = Story::begin(&world, "at-once");
+    let load = load(&story.client, true);
+    // listed all the time, killed in turn, and begun again by who looks after it
+    for turn in 0.. {
+        if !load.is_running() {
+            break;
+        }
+        let (pod, server) = &mut story.replicas[turn % REPLICAS as usize];
+        let enough = server.received().len() + BETWEEN_DEATHS;
+        wait::eventually("it is asked again", || {
+            (server.received().len() >= enough || !load.is_running()).then_some(())
+        });
+        assert_eq!(server.process.kill(), Status::Killed(Signal::SIGKILL as i32));
+        *server = pod.http_server_that_leaves("at-once", SERVICE.target_port);
+    }
+    let (result, mut sent) = load.finish(PATIENCE);
+    sent.sort();
+    let gone: Vec<_> = story.replicas.into();
+    let in_hand = in_hand(&gone);
+    println!("{} failed, {} were in the hands of applications", result.failed, in_hand.len());
+    for (id, what) in only_what_may_not_happen_twice(&result) {
+        assert!(in_hand.contains(id), "{id}: {what}: no application had it");
+    }
+    received_once(&result, &sent, &gone);
 }
 
 #[test]

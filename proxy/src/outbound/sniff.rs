@@ -71,7 +71,11 @@ enum First {
     Client(Sniffed),
     ClientEnded,
     Failed(Error),
-    Server { proven: bool },
+    Server {
+        proven: bool,
+    },
+    /// Without a word.
+    ServerEnded,
 }
 
 /// Sniffs the client; `early`: the target may be one whose server speaks first.
@@ -118,6 +122,7 @@ pub(super) async fn sniff(
             }
             (Detected::ServerFirst, Sniffing::Opaque(carried))
         }
+        First::ServerEnded => (Detected::ServerFirst, Sniffing::Opaque(carried)),
     };
     if matches!(sniffing, Sniffing::Opaque(Some(_))) {
         worker.cells.early_connect(EarlyConnect::Used);
@@ -231,7 +236,10 @@ fn poll_first<'a>(
                 Poll::Pending => return Poll::Pending,
             },
             Early::Open(carried, since) => match poll_server(cx, &mut carried.upstream, *since) {
-                Poll::Ready(First::Failed(_)) if carried.is_to_be_replaced(worker, plan, tried) => {
+                // an application that ends takes along a client that has only connected, and may be about to speak HTTP
+                Poll::Ready(First::Failed(_) | First::ServerEnded)
+                    if carried.is_to_be_replaced(worker, plan, tried) =>
+                {
                     worker.cells.retry(RetryReason::NotDelivered);
                     *early = Early::Opening(open(worker, plan, *tried));
                 }
@@ -250,7 +258,7 @@ fn poll_server(cx: &mut Context<'_>, upstream: &mut Upstream, since: Instant) ->
             let proven = since.elapsed() < GREETING && !buffer.bytes().starts_with(b"HTTP/");
             Poll::Ready(First::Server { proven })
         }
-        Poll::Ready(Ok(_)) => Poll::Ready(First::Server { proven: false }),
+        Poll::Ready(Ok(_)) => Poll::Ready(First::ServerEnded),
         Poll::Ready(Err(error)) => {
             Poll::Ready(First::Failed(Error::new(Kind::UpstreamClosed, Side::Upstream).because(error)))
         }

@@ -27,7 +27,7 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// Whether another endpoint is to be tried: to this one nothing was sent, and nothing came but a reset.
+    /// Whether another endpoint is to be tried: to this one nothing was sent, and nothing came but its end.
     pub(super) fn is_to_be_replaced(&self, worker: &Worker, plan: &Plan, tried: &mut Tried) -> bool {
         let endpoint = &self.load.endpoint;
         matches!(plan, Plan::Service(service) if service.own.has_other(worker, endpoint, tried))

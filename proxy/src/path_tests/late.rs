@@ -1,4 +1,5 @@
-//! A meshed peer whose ClientHello comes late: the application is dialled meanwhile, as it might have been the one to speak.
+//! Who comes late: a meshed peer whose ClientHello does, while the application is dialled, as it might have been the one to speak; and
+//! a client that only connects, and whose request finds another application.
 
 use super::*;
 
@@ -69,4 +70,27 @@ async fn an_application_that_speaks_at_once_does_not_speak_into_the_handshake() 
     mesh.service(Protocol::Opaque, vec![endpoint(way, Transport::MutualTls { identity })]);
     assert_eq!(mesh.connect().await.exactly(11).await.as_deref(), Some(&b"220 hello\r\n"[..]));
     assert_eq!(count.get(), 1, "the connection that was opened meanwhile is the one");
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_application_that_ends_takes_no_silent_client_along() {
+    let mesh = Mesh::new();
+    let (accepted, ended) = counter();
+    let leaving = app(move |peer| {
+        accepted.set(accepted.get() + 1);
+        // without a word: a FIN
+        async move { drop(peer) }
+    })
+    .await;
+    let servers = [mesh.server("catalogue", leaving), mesh.server("catalogue", echo().await)];
+    mesh.service(Protocol::Detect, servers.iter().map(Server::endpoint).collect());
+    // chance decides to whom the connection goes that is opened for a silent client
+    while ended.get() == 0 {
+        let mut client = mesh.connect().await;
+        let mut byte = [0];
+        let heard = tokio::time::timeout(Duration::from_millis(50), client.tcp.peek(&mut byte)).await;
+        assert!(heard.is_err(), "{heard:?}: the client was ended too");
+        let response = client.get().await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    }
 }
