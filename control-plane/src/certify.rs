@@ -114,5 +114,5 @@ impl Certifier {
     }
 }
 
-/// Renewed at a third of its life: two more chances before it ends (DESIGN part 5).
+/// Renewed at a third of its life: two more chances before it ends.
 const RENEWALS: u32 = 3;

@@ -210,7 +210,7 @@ fn http() -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// 30 min ± 50 %, so that proxies spread over replicas and do not all come back at once (DESIGN part 5).
+/// 30 min ± 50 %, so that proxies spread over replicas and do not all come back at once.
 fn connection_age() -> Duration {
     let mut bytes = [0; 2];
     // Without randomness every connection gets the shortest age; nothing else depends on it.
@@ -230,7 +230,7 @@ const HANDSHAKES: usize = 256;
 /// Connections at one time: a proxy has one, and for a moment a second one.
 const CONNECTIONS: usize = 10_000;
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
-/// DESIGN part 5: PING 10 s/3 s.
+/// A PING after 10 s of silence, its answer within 3 s.
 const PING: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(3);
 const STREAM_WINDOW: u32 = 64 * 1024;

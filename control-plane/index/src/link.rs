@@ -202,7 +202,7 @@ impl Index {
         let key = BackendKey { namespace: name.namespace.clone(), name: name.name.clone(), port: port.number };
         let http_routes = self.routes_of(client_namespace, name, service, port);
         let protocol = match self.declared_protocol(name, service, port) {
-            // The route wins (DESIGN, "Detection"): what it is attached to is HTTP, of a version yet to be seen.
+            // The route wins: what it is attached to is HTTP, of a version yet to be seen.
             Protocol::Opaque | Protocol::Tls if !http_routes.is_empty() => Protocol::Detect,
             protocol => protocol,
         };

@@ -259,9 +259,9 @@ impl Session {
     }
 }
 
-/// Subscriptions of one stream (DESIGN part 5).
+/// Subscriptions of one stream.
 const SUBSCRIPTIONS: usize = 1_000;
-/// A proxy that takes or answers nothing for so long is given up (DESIGN part 5).
+/// A proxy that takes or answers nothing for so long is given up.
 const STALLED: Duration = Duration::from_secs(30);
 /// To the first message.
 const HELLO: Duration = Duration::from_secs(10);

@@ -166,5 +166,5 @@ impl Entry {
     }
 }
 
-/// Changes of 50 ms travel together: a rollout touches many objects in a row (DESIGN part 5).
+/// Changes of 50 ms travel together: a rollout touches many objects in a row.
 const COALESCE: Duration = Duration::from_millis(50);

@@ -187,7 +187,7 @@ where
 const CONNECT: Duration = Duration::from_secs(10);
 /// One replica.
 const DIAL: Duration = Duration::from_secs(3);
-/// A dead replica is noticed within 13 s (DESIGN part 5).
+/// A dead replica is noticed within 13 s.
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(3);
 /// A chunk of endpoints is at most 256 KiB; a small window is the bound on what is in flight.

@@ -1,7 +1,7 @@
 //! Whether a request that got no answer is sent once more: one judgement for HTTP/1 and HTTP/2.
 //!
 //! Called by `http` and `h2` after an attempt that failed. Never sends anything, and never waits. What proves that a request was
-//! not delivered is listed in DESIGN part 4 and ADR 9, what is asked once more without a proof in ADR 10.
+//! not delivered is listed in ADR 9, what is asked once more without a proof in ADR 10.
 
 use minimesh_balance::Budget;
 use tokio::time::Instant;

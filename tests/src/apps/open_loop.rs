@@ -138,7 +138,7 @@ fn ask(target: SocketAddr, path: &str) -> Result<(), String> {
     if framing == Framing::UntilClose { Err("a body without length".to_owned()) } else { Ok(()) }
 }
 
-/// DESIGN part 6: no answer in 5 s is a failed request.
+/// No answer in 5 s is a failed request.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How soon an idle client sees that it is over.
 const STOP_WITHIN: Duration = Duration::from_millis(100);

@@ -79,7 +79,7 @@ impl PodEntry {
     }
 }
 
-/// The proxy's own ports (DESIGN part 2) are not intercepted: whoever scrapes its metrics speaks plaintext to it.
+/// The proxy's own ports are not intercepted: whoever scrapes its metrics speaks plaintext to it.
 const OWN_PORTS: [u16; 3] = [4140, 4143, 4191];
 
 /// Whoever asks the sidecar itself is not intercepted.

@@ -1,4 +1,4 @@
-//! Which crate may depend on which (DESIGN part 3, ARCHITECTURE.md).
+//! Which crate may depend on which (ARCHITECTURE.md).
 
 use super::File;
 use crate::workspace::{Package, Workspace};

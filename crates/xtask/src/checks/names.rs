@@ -17,14 +17,11 @@ pub(crate) fn check(workspace: &Workspace, files: &[File]) -> Vec<String> {
         if let Some(name) =
             names.iter().find(|name| NAMELESS.contains(&name.trim_end_matches('s')) || NAMELESS.contains(&&***name))
         {
-            complaints.push(format!("{shown}: {name:?} names nothing (HOUSE-STYLE 6)"));
+            complaints.push(format!("{shown}: {name:?} names nothing"));
         }
         for (number, line) in file.text.lines().enumerate() {
             if line.contains(concat!("TO", "DO")) && !names_issue(line) {
-                complaints.push(format!(
-                    "{shown}:{}: a postponed thing needs an issue: #NUMBER (HOUSE-STYLE 35)",
-                    number + 1
-                ));
+                complaints.push(format!("{shown}:{}: a postponed thing needs an issue: #NUMBER", number + 1));
             }
         }
         for (number, line) in source::code(&file.text).lines().enumerate() {
@@ -32,7 +29,7 @@ pub(crate) fn check(workspace: &Workspace, files: &[File]) -> Vec<String> {
                 complaints.push(format!("{shown}:{}: a test runs or is not there", number + 1));
             }
             if line.contains("thread::sleep(") {
-                complaints.push(format!("{shown}:{}: wait for an event, with a deadline (HOUSE-STYLE 31)", number + 1));
+                complaints.push(format!("{shown}:{}: wait for an event, with a deadline", number + 1));
             }
         }
     }

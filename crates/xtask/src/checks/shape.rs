@@ -14,7 +14,7 @@ pub(crate) fn check(workspace: &Workspace, files: &[File]) -> Vec<String> {
     for file in files.iter().filter(|file| file.is_rust()) {
         let shown = workspace.relative(&file.path);
         if !file.text.trim_start().starts_with("//!") {
-            complaints.push(format!("{shown}: does not begin with //! (HOUSE-STYLE 2)"));
+            complaints.push(format!("{shown}: does not begin with //!"));
         }
         if file.text.lines().any(|line| line.trim_start().starts_with(EXCUSE)) {
             continue;

@@ -191,7 +191,7 @@ fn layer_of(program: &Path, libraries: &[PathBuf], layer: &Path) -> std::io::Res
 
 /// Parts that are started through a link, too.
 const PARTS: [&str; 3] = ["control-plane", "injector", "proxy"];
-/// That of the proxy, which the redirection knows by it (DESIGN part 2).
+/// That of the proxy, which the redirection knows by it.
 const USER: &str = "2102:2102";
 const LIMIT: u64 = 25_000_000;
 

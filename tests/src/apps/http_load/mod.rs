@@ -72,7 +72,7 @@ pub struct LoadResult {
     pub seconds: f64,
 }
 
-/// DESIGN part 6: no answer in 5 s is a failed request.
+/// No answer in 5 s is a failed request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Failures that are told in full.
