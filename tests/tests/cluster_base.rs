@@ -46,9 +46,8 @@ fn a_port_of_the_nodes_is_one_services_until_that_is_gone() {
 
 #[test]
 fn the_shop_fails_nobody_outside_while_its_front_end_is_restarted() {
-    let Some(cluster) = Cluster::of_this_run("the_shop_fails_nobody_outside_while_its_front_end_is_restarted") else {
-        return;
-    };
+    let test = "the_shop_fails_nobody_outside_while_its_front_end_is_restarted";
+    let Some(cluster) = Cluster::of_this_run(test).filter(|cluster| cluster.has_time(test)) else { return };
     let shop = cluster.namespace("sock-shop");
     let target = shop.open_shop();
     let paths = ["/", "/catalogue?size=5", "/catalogue/size", "/tags"].map(str::to_owned).to_vec();
@@ -62,7 +61,9 @@ fn the_shop_fails_nobody_outside_while_its_front_end_is_restarted() {
 #[test]
 fn servers_of_debian_run_and_find_each_other_by_pod_dns() {
     let test = "servers_of_debian_run_and_find_each_other_by_pod_dns";
-    let Some(cluster) = Cluster::of_this_run(test).filter(|cluster| cluster.has_images(test, &SERVERS)) else { return };
+    let cluster = Cluster::of_this_run(test);
+    let cluster = cluster.filter(|cluster| cluster.has_time(test) && cluster.has_images(test, &SERVERS));
+    let Some(cluster) = cluster else { return };
     let namespace = cluster.namespace("servers");
     namespace.open_servers();
     namespace.use_servers();

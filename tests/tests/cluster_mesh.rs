@@ -8,7 +8,9 @@ use serde_json::Value;
 fn servers_of_debian_run_in_the_mesh_and_every_edge_of_theirs_is_secured() {
     let test = "servers_of_debian_run_in_the_mesh_and_every_edge_of_theirs_is_secured";
     let cluster = Cluster::with_commands(test, &["install", "identity"]);
-    let Some(cluster) = cluster.filter(|cluster| cluster.has_images(test, &SERVERS)) else { return };
+    let Some(cluster) = cluster.filter(|cluster| cluster.has_time(test) && cluster.has_images(test, &SERVERS)) else {
+        return;
+    };
     cluster.install_mesh(&[]);
     let namespace = cluster.namespace("servers");
     cluster.kubectl(&["label", "namespace", "servers", "minimesh.io/inject=enabled"]);
@@ -28,7 +30,8 @@ fn servers_of_debian_run_in_the_mesh_and_every_edge_of_theirs_is_secured() {
 #[test]
 fn nobody_is_failed_while_every_replica_of_the_control_plane_dies() {
     let test = "nobody_is_failed_while_every_replica_of_the_control_plane_dies";
-    let Some(cluster) = Cluster::with_commands(test, &["install", "identity"]) else { return };
+    let cluster = Cluster::with_commands(test, &["install", "identity"]);
+    let Some(cluster) = cluster.filter(|cluster| cluster.has_time(test)) else { return };
     cluster.install_mesh(&["--ha"]);
     let shop = cluster.namespace("sock-shop");
     cluster.kubectl(&["label", "namespace", "sock-shop", "minimesh.io/inject=enabled"]);

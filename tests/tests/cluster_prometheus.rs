@@ -9,8 +9,11 @@ use serde_json::Value;
 #[test]
 fn golden_metrics_are_what_the_services_counted() {
     let test = "golden_metrics_are_what_the_services_counted";
-    let cluster = Cluster::with_commands(test, &["install", "identity"]);
-    let Some(cluster) = cluster.filter(|cluster| cluster.has_images(test, &["prometheus"])) else { return };
+    let cluster = Cluster::with_commands(test, &["install"]);
+    let Some(cluster) = cluster.filter(|cluster| cluster.has_time(test) && cluster.has_images(test, &["prometheus"]))
+    else {
+        return;
+    };
     cluster.install_mesh(&[]);
     let monitoring = cluster.namespace("monitoring");
     monitoring.apply(&manifests(monitoring.name()));

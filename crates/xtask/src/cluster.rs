@@ -11,10 +11,11 @@ use crate::workspace::{self, Workspace};
 use crate::{cache, compat, host, image};
 
 /// Debian packages of the nodes, with the program that proves each.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("conntrack", "conntrack"),
     ("containerd", "containerd"),
     ("containernetworking-plugins", "host-local"),
+    ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("gcc", "gcc"),
     ("iproute2", "ip"),
@@ -32,6 +33,8 @@ pub(crate) const NAME: &str = "MINIMESH_CLUSTER";
 pub(crate) const KIT: &str = "MINIMESH_CLUSTER_KIT";
 /// The cluster of `cargo xtask test`: nobody's own.
 pub(crate) const OF_TESTS: &str = "test";
+/// Tells tests that somebody waits for all of them.
+pub(crate) const BRIEFLY: &str = "MINIMESH_CLUSTER_BRIEFLY";
 /// Names images to the tests that could not be made here.
 pub(crate) const LACKING: &str = "MINIMESH_CLUSTER_LACKS";
 
@@ -131,14 +134,18 @@ pub(crate) fn program(workspace: &Workspace) -> PathBuf {
     workspace.target.join("release/minimesh")
 }
 
-/// Builds the images that tests put into pods. Beside them those of [`SERVERS`] that cannot be had here, each with the reason.
-pub(crate) fn images(workspace: &Workspace) -> Result<(Vec<PathBuf>, String), String> {
+/// Builds the images that tests put into pods, or only those of the tests that take no minutes. Beside them those of [`SERVERS`] that
+/// cannot be had here, each with the reason.
+pub(crate) fn images(workspace: &Workspace, briefly: bool) -> Result<(Vec<PathBuf>, String), String> {
     workspace::passes(&mut workspace.cargo(&["build", "--release", "--bin", "minimesh"]))?;
     // the shop's manifests name an image of their own: it is the same program
     let names = vec![format!("minimesh:{}", workspace.version("minimesh-cli")?), SHOP.to_owned()];
     let out = workspace.target.join("image/cluster-tests.tar");
     let wanted = Wanted { program: Some(program(workspace)), names, out: Some(out), ..Wanted::default() };
     let mut images = vec![image::make(workspace, wanted)?];
+    if briefly {
+        return Ok((images, String::new()));
+    }
     let (made, lacking) = servers()?;
     images.extend(made);
     Ok((images, lacking))
@@ -169,7 +176,7 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[&str]) -> Result<u8, S
     match arguments {
         ["build"] => return kit(workspace).map(|_| 0),
         ["images" | "servers"] => {
-            let (made, lacking) = if arguments == ["images"] { images(workspace)? } else { servers()? };
+            let (made, lacking) = if arguments == ["images"] { images(workspace, false)? } else { servers()? };
             print!("{lacking}");
             script.args(made);
         }

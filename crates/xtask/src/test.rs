@@ -75,7 +75,7 @@ pub(crate) fn run(workspace: &Workspace, layers: &[Layer], report: &mut Report) 
                 );
             }
             Layer::Compat => compat(workspace, report),
-            Layer::Cluster => in_cluster(workspace, (layers.len() > 1).then_some(BUILD_WITHIN), report),
+            Layer::Cluster => in_cluster(workspace, layers.len() > 1, report),
         }
     }
 }
@@ -134,13 +134,14 @@ fn worlds(
     stories(workspace, layer, chosen, &environment, report);
 }
 
-/// Tests on a real Kubernetes, which is started before them and ends after them. What says why one failed is kept.
-fn in_cluster(workspace: &Workspace, build_within: Option<Duration>, report: &mut Report) {
+/// Tests on a real Kubernetes, which is started before them and ends after them. What says why one failed is kept. `briefly` in a
+/// run of all tests: Kubernetes is compiled within a limit, and tests that take minutes are left out, by name.
+fn in_cluster(workspace: &Workspace, briefly: bool, report: &mut Report) {
     if let Err(why) = cluster::possible() {
         return report.step("cluster", || Outcome::skipped(why));
     }
     let mut kit = None;
-    report.step("cluster: prepare", || match cluster::prepare(workspace, build_within) {
+    report.step("cluster: prepare", || match cluster::prepare(workspace, briefly.then_some(BUILD_WITHIN)) {
         Ok((folder, note)) => {
             kit = Some(folder);
             Outcome { note, ..Outcome::preparation(Ok(())) }
@@ -152,7 +153,7 @@ fn in_cluster(workspace: &Workspace, build_within: Option<Duration>, report: &mu
     let mut images = Vec::new();
     let mut lacking = String::new();
     report.step("cluster: build images", || {
-        let made = cluster::images(workspace).map(|made| (images, lacking) = made);
+        let made = cluster::images(workspace, briefly).map(|made| (images, lacking) = made);
         Outcome { note: lacking.clone(), ..Outcome::preparation(made) }
     });
     if images.is_empty() {
@@ -180,7 +181,10 @@ fn in_cluster(workspace: &Workspace, build_within: Option<Duration>, report: &mu
             (cluster::LACKING, lacking),
             ("PATH", cluster::path()),
         ];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let mut environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        if briefly {
+            environment.push((cluster::BRIEFLY.to_owned(), "1".to_owned()));
+        }
         stories(workspace, "cluster", |name| name.starts_with(CLUSTER), &environment, report);
     }
     let keep = report.has_failed() || !up;

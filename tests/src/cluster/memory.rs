@@ -40,6 +40,11 @@ impl Memory {
         self.0.values().flatten().sum()
     }
 
+    /// Of the largest process of that role.
+    pub fn most(&self, role: &str) -> u64 {
+        self.0.get(role).into_iter().flatten().max().copied().unwrap_or_default()
+    }
+
     /// One line for each role.
     pub fn table(&self) -> String {
         let mut table = format!("{:<16} {:>6} {:>10} {:>10}\n", "role", "count", "sum KiB", "most KiB");

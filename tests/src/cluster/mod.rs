@@ -55,16 +55,31 @@ impl Cluster {
     /// The one that runs, if the program has these commands; it says which it lacks.
     pub fn with_commands(test: &str, commands: &[&str]) -> Option<Cluster> {
         let cluster = Cluster::of_this_run(test)?;
+        if let Some(command) = cluster.lacks_command(commands) {
+            println!("\nskipped: {test}: the program has no command `{command}`");
+            return None;
+        }
+        Some(cluster)
+    }
+
+    /// The first of these commands that the program does not have.
+    pub fn lacks_command<'n>(&self, commands: &[&'n str]) -> Option<&'n str> {
         let lacks = |command: &&&str| {
             let mut help = Command::new(minimesh());
             help.args([**command, "--help"]).stdout(Stdio::null()).stderr(Stdio::null());
             !help.status().expect("the program starts").success()
         };
-        if let Some(command) = commands.iter().find(lacks) {
-            println!("\nskipped: {test}: the program has no command `{command}`");
-            return None;
+        commands.iter().find(lacks).copied()
+    }
+
+    /// Whether there is time for what takes minutes: a run of all tests takes what is needed, and says what it leaves out.
+    #[allow(clippy::disallowed_methods)] // a test has no command line of its own
+    pub fn has_time(&self, test: &str) -> bool {
+        let hurry = std::env::var_os("MINIMESH_CLUSTER_BRIEFLY").is_some();
+        if hurry {
+            println!("\nskipped: {test}: it takes minutes: `cargo xtask test --only cluster`");
         }
-        Some(cluster)
+        !hurry
     }
 
     /// Whether those images of Debian's servers could be made here; it says which not, and why.
@@ -135,6 +150,22 @@ impl Cluster {
         command
     }
 
+    /// What a sidecar says of itself, asked from the node; None from a pod that is gone or has none.
+    pub fn metrics(&self, pod: &str) -> Option<String> {
+        let url = format!("http://{pod}:4191/metrics");
+        let output = self.command("exec", &["curl", "--silent", "--fail", "--max-time", "5", &url]).output();
+        let output = output.expect("the script starts");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The status of a GET that comes from the first node.
+    pub fn status_from_node(&self, url: &str) -> u16 {
+        let arguments =
+            ["curl", "--silent", "--output", "/dev/null", "--max-time", "20", "--write-out", "%{http_code}", url];
+        let output = self.command("exec", &arguments).output().expect("the script starts");
+        succeeded(output, &arguments).parse().expect("a status")
+    }
+
     /// Waits for `kubectl wait --for CONDITION`.
     pub fn wait_for(&self, condition: &str, arguments: &[&str]) {
         let (condition, timeout) = (format!("--for={condition}"), format!("--timeout={}s", PATIENCE.as_secs()));
@@ -172,6 +203,14 @@ impl Namespace<'_> {
     /// `kubectl apply -f -` in this namespace.
     pub fn apply(&self, manifests: &str) -> String {
         self.cluster.piped(manifests, &["--namespace", &self.name, "apply", "-f", "-"])
+    }
+
+    /// kubectl in this namespace with this on its standard input, or why it did not succeed.
+    pub fn try_piped(&self, input: &str, arguments: &[&str]) -> Result<String, String> {
+        let arguments = [&["--namespace", &*self.name], arguments].concat();
+        let output = output_of(self.cluster.command("kubectl", &arguments), input);
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
     }
 
     /// An object of it, or a list of them.
@@ -217,7 +256,11 @@ fn succeeded(output: Output, arguments: &[&str]) -> String {
     said
 }
 
-fn fed(mut command: Command, input: &str, arguments: &[&str]) -> String {
+fn fed(command: Command, input: &str, arguments: &[&str]) -> String {
+    succeeded(output_of(command, input), arguments)
+}
+
+fn output_of(mut command: Command, input: &str) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child: Child = command.spawn().expect("the script starts");
     let mut stdin = child.stdin.take().expect("it is piped");
@@ -227,5 +270,5 @@ fn fed(mut command: Command, input: &str, arguments: &[&str]) -> String {
     let output = child.wait_with_output().expect("it is our child");
     // one that ended without reading says why itself
     let _ = writer.join();
-    succeeded(output, arguments)
+    output
 }

@@ -1,6 +1,7 @@
 //! What several stories begin with: the stand-in shop in a namespace, the mesh in the cluster.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use super::{Cluster, Namespace};
 
@@ -11,17 +12,28 @@ impl Namespace<'_> {
     /// Opens the stand-in shop, waits until all of it runs, and says where those outside find its front end. Whether it is
     /// meshed is the namespace's matter.
     pub fn open_shop(&self) -> SocketAddr {
-        let manifests = format!("{}/../examples/sock-shop/manifests", env!("CARGO_MANIFEST_DIR"));
-        for entry in std::fs::read_dir(manifests).expect("the shop is beside the tests").flatten() {
-            // its own label is the test's matter; HTTPRoutes need their CRDs
-            if !["00-namespace.yaml", "routes.yaml"].iter().any(|name| entry.file_name() == *name) {
-                self.apply(&std::fs::read_to_string(entry.path()).expect("a manifest"));
-            }
+        let entries = std::fs::read_dir(manifests()).expect("the shop is beside the tests").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        // its own label is the test's matter; HTTPRoutes need their CRDs
+        let names: Vec<String> =
+            names.filter(|name| !["00-namespace.yaml", "routes.yaml"].contains(&&**name)).collect();
+        self.open(&names.iter().map(|name| name.trim_end_matches(".yaml")).collect::<Vec<_>>())
+    }
+
+    /// The same with these services of it alone, the front end among them.
+    pub fn open(&self, services: &[&str]) -> SocketAddr {
+        for service in services {
+            let manifest = std::fs::read_to_string(manifests().join(format!("{service}.yaml")));
+            self.apply(&manifest.expect("a manifest"));
         }
         self.kubectl(&["patch", "service", "front-end", "--patch", r#"{"spec":{"type":"LoadBalancer"}}"#]);
         self.rolled_out();
         SocketAddr::from((self.load_balancer("front-end"), 80))
     }
+}
+
+fn manifests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/sock-shop/manifests")
 }
 
 impl Cluster {
