@@ -74,7 +74,7 @@ kinds! {
     DiscoveryUnavailable "discovery_unavailable" 503 "Service Unavailable" 14 WARN Never;
     /// The drain's deadline passed.
     DrainForced "drain_forced" 503 "Service Unavailable" 14 INFO Never;
-    /// A request's head that did not come to its end in a minute.
+    /// A request's head that did not come to its end in time (`--head-timeout`).
     HeadTimeout "head_timeout" 408 "Request Timeout" 4 INFO Never;
     /// Head larger than the limit, or too many headers.
     HeadTooLarge "head_too_large" 431 "Request Header Fields Too Large" 8 INFO Never;
