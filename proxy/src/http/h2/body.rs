@@ -16,8 +16,12 @@ use tokio::time::Instant;
 use super::link::Timer;
 use super::{Copied, Sender, head};
 
-/// Kept of one request for another attempt; the common call fits, an upload does not.
-const KEEP: usize = 64 * 1024;
+/// Kept of one request for another attempt: what can be sent, and have come behind it, before the far proxy has said a word of the
+/// stream, be it that a window opens. So a stream above GOAWAY's last id can always be sent again, an upload too.
+const KEEP: usize = 2 * super::WINDOW as usize;
+
+/// A mirror gets no longer ones, as over HTTP/1.
+const COPY: usize = 64 * 1024;
 
 /// Pieces of it are not smaller than this, but for the last.
 const SMALL: usize = 1024;
@@ -128,7 +132,7 @@ impl Body {
     /// All of it, where it has come to its end and was kept.
     pub(super) fn copy(&self) -> Option<Copied> {
         let trailers = match &self.end {
-            _ if !self.keeping => return None,
+            _ if !self.keeping || self.kept_bytes > COPY => return None,
             End::Open => return None,
             End::Plain => None,
             End::Trailers(trailers) => Some(trailers.clone()),

@@ -58,7 +58,7 @@ async fn a_refused_stream_whose_body_is_gone_is_not_sent_again() {
     let refusing = serve(|request, mut respond| async move {
         let mut body = request.into_body();
         let mut got = 0;
-        while got < 200_000 {
+        while got < 400_000 {
             got += data(&mut body).await.expect("more").expect("whole").len();
         }
         respond.send_reset(Reason::REFUSED_STREAM);
@@ -67,12 +67,13 @@ async fn a_refused_stream_whose_body_is_gone_is_not_sent_again() {
     let endpoints: Vec<_> = vec![mesh.server("catalogue", refusing), mesh.server("catalogue", refusing)];
     mesh.service(Protocol::Detect, endpoints.iter().map(Server::endpoint).collect());
     let caller = Caller::new(mesh.client.address).await;
-    let failed = caller.ask(request(Method::POST, "/"), &vec![1; 300_000]).await.err().expect("refused");
+    let failed = caller.ask(request(Method::POST, "/"), &vec![1; 600_000]).await.err().expect("refused");
     assert_eq!((failed.reason(), failed.is_remote()), (Some(Reason::REFUSED_STREAM), true));
 }
 
-/// An HTTP/2 server that says goodbye to the first stream of its first connections, and serves later ones.
-async fn leaving(goodbyes: usize) -> (SocketAddr, Rc<Cell<usize>>) {
+/// An HTTP/2 server that says goodbye to the first stream of its first connections, after so much of its body, and serves later
+/// ones.
+async fn leaving(goodbyes: usize, after: usize) -> (SocketAddr, Rc<Cell<usize>>) {
     let (connections, count) = counter();
     let address = app(move |mut client| {
         let connections = Rc::clone(&connections);
@@ -87,17 +88,19 @@ async fn leaving(goodbyes: usize) -> (SocketAddr, Rc<Cell<usize>>) {
             }
             client.exactly(24).await.expect("the preface");
             client.send(b"\0\0\0\x04\0\0\0\0\0").await;
-            loop {
+            let mut taken = None;
+            while taken.is_none_or(|taken| taken < after) {
                 let head = client.exactly(9).await.expect("a frame");
                 let length = usize::from(head[1]) << 8 | usize::from(head[2]);
                 client.exactly(length).await.expect("its payload");
                 match (head[3], head[4]) {
                     (4, 0) => client.send(b"\0\0\0\x04\x01\0\0\0\0").await,
-                    // HEADERS: GOAWAY, the last stream is 0, NO_ERROR
-                    (1, _) => return client.send(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0").await,
+                    (0 | 1, _) => taken = Some(taken.map_or(0, |taken| taken + length)),
                     _ => {}
                 }
             }
+            // GOAWAY, the last stream is 0, NO_ERROR
+            client.send(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0").await;
         }
     })
     .await;
@@ -108,7 +111,7 @@ async fn leaving(goodbyes: usize) -> (SocketAddr, Rc<Cell<usize>>) {
 async fn a_stream_above_goaways_last_id_is_sent_over_another_connection() {
     // behind the inbound proxy, which dials its application again
     let mesh = Mesh::new();
-    let (app, connections) = leaving(2).await;
+    let (app, connections) = leaving(2, 0).await;
     let server = mesh.server("catalogue", app);
     mesh.service(Protocol::Detect, vec![server.endpoint()]);
     let caller = Caller::new(mesh.client.address).await;
@@ -117,11 +120,22 @@ async fn a_stream_above_goaways_last_id_is_sent_over_another_connection() {
 
     // and seen by the outbound proxy itself
     let mesh = Mesh::new();
-    let (app, connections) = leaving(2).await;
+    let (app, connections) = leaving(2, 0).await;
     mesh.service(Protocol::Detect, vec![unmeshed(app)]);
     let caller = Caller::new(mesh.client.address).await;
     let answer = caller.ask(grpc("/a/B"), b"body").await.expect("an answer");
     assert_eq!((answer.status, &*answer.body, connections.get()), (200, &b"body"[..], 3));
+}
+
+#[tokio::test(flavor = "local")]
+async fn so_is_an_upload_of_which_the_server_took_all_that_its_window_let_in() {
+    let mesh = Mesh::new();
+    let (app, connections) = leaving(2, 65_535).await;
+    mesh.service(Protocol::Detect, vec![unmeshed(app)]);
+    let caller = Caller::new(mesh.client.address).await;
+    let upload = vec![7; 1_000_000];
+    let answer = caller.ask(request(Method::POST, "/"), &upload).await.expect("an answer");
+    assert_eq!((answer.status, answer.body == upload, connections.get()), (200, true, 3));
 }
 
 #[tokio::test(flavor = "local")]
