@@ -12,7 +12,7 @@ use minimesh_runtime::{admin as admin_server, drain, logging, signals};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::args::Args;
 use crate::control::{Clock, Control, ControlConfig, ControlHandle, Dialer, State};
@@ -107,9 +107,8 @@ async fn control_thread(args: Args, logs: logging::Handle) -> Result<(), Error> 
 
 /// With the control plane's first word of this pod the start is over, and what it ran through is not run again.
 async fn forget_start(mut workload: watch::Receiver<State<Arc<Workload>>>) {
-    let told = workload.wait_for(|workload| workload.known().is_some()).await.is_ok();
-    if told && let Err(error) = code_pages::unmap() {
-        debug!(%error, "the start's code stays mapped");
+    if workload.wait_for(|workload| workload.known().is_some()).await.is_ok() {
+        code_pages::unmap();
     }
 }
 

@@ -1,7 +1,8 @@
-//! Which pages of code a sidecar keeps mapped: those that it runs, not those that its start ran through (docs/adr/008).
+//! Which pages of code a sidecar keeps mapped: those that it runs, not those that it ran once (docs/adr/008).
 //!
 //! The kernel maps sixteen pages around each one that is touched and unmaps none of them again, so what reads the command line
-//! and makes the first certificate request would stay in the resident set for as long as the pod lives.
+//! and makes the first certificate request would stay in the resident set for as long as the pod lives. They are let go when the
+//! start is over, and when nothing has been asked for half a minute.
 
 #![allow(unsafe_code)] // no safe wrapper of madvise exists
 
@@ -10,10 +11,17 @@ use std::io;
 use std::ptr::NonNull;
 
 use nix::sys::mman::{MmapAdvise, madvise};
+use tracing::debug;
 
 /// Takes the code of the program and of its libraries out of this process' page table. What runs next is found in the page
-/// cache again, sixteen pages at a time.
-pub(crate) fn unmap() -> io::Result<()> {
+/// cache again, sixteen pages at a time. Where that cannot be had, it stays mapped.
+pub(crate) fn unmap() {
+    if let Err(error) = try_unmap() {
+        debug!(%error, "code stays mapped");
+    }
+}
+
+fn try_unmap() -> io::Result<()> {
     for (start, length) in code(&std::fs::read_to_string("/proc/self/maps")?) {
         let Some(start) = NonNull::new(std::ptr::with_exposed_provenance_mut::<c_void>(start)) else { continue };
         // SAFETY: the range is a private mapping of a file that is executable and not writable, so none of its pages differs from
@@ -56,7 +64,7 @@ mod tests {
     fn the_program_goes_on() {
         let maps = std::fs::read_to_string("/proc/self/maps").expect("readable");
         assert!(code(&maps).count() >= 1, "this program's own code: {maps}");
-        unmap().expect("allowed");
+        try_unmap().expect("allowed");
         assert_eq!(
             "runs".parse::<u8>().map_err(|error| error.to_string()),
             Err("invalid digit found in string".to_owned())

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, sleep};
 use tracing::debug;
 
+use crate::code_pages;
 use crate::control::{ControlHandle, State};
 use crate::error::{Error, Kind, Side};
 use crate::inbound::{self, Ports};
@@ -494,8 +495,10 @@ impl Worker {
                 self.connections.wake_all();
             }
             quiet = if self.connections.take_activity() { 0 } else { quiet + 1 };
-            if quiet == QUIET {
-                crate::io::trim();
+            match quiet {
+                QUIET => crate::io::trim(),
+                ASLEEP => code_pages::unmap(),
+                _ => {}
             }
         }
     }
@@ -510,6 +513,8 @@ const UNHEARD_SWEEPS: u64 = 5;
 
 /// Sweeps without a request after which free buffers go back to the system.
 const QUIET: u32 = 10;
+/// Sweeps without a request after which code goes unmapped: the next request pays for it with some hundred soft page faults.
+const ASLEEP: u32 = 30;
 
 /// Open connections of a worker: who is to be woken when everything ends or policy turns.
 #[derive(Default)]
