@@ -198,7 +198,11 @@ fn whole_hello<'a>(mut bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Whole<'a> {
     if bytes.len() > MAX_RECORDS {
         return Whole::Not;
     }
-    while let [0x16, 3, _, high, low, rest @ ..] = bytes {
+    // the version tells TLS from other protocols in the first record; in later ones it means nothing (RFC 8446 section 5.1)
+    while let [0x16, major, _, high, low, rest @ ..] = bytes {
+        if *major != 3 && scratch.is_empty() {
+            return Whole::Not;
+        }
         let length = usize::from(*high) << 8 | usize::from(*low);
         if length == 0 {
             // an endless supply of nothing (forbidden by RFC 8446 section 5.1)
@@ -222,7 +226,8 @@ fn whole_hello<'a>(mut bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Whole<'a> {
             return Whole::More;
         }
     }
-    if [0x16, 3].starts_with(&bytes[..bytes.len().min(2)]) { Whole::More } else { Whole::Not }
+    let begun = if scratch.is_empty() { &[0x16, 3][..] } else { &[0x16] };
+    if begun.starts_with(&bytes[..bytes.len().min(begun.len())]) { Whole::More } else { Whole::Not }
 }
 
 /// The body of an extension of a ClientHello.

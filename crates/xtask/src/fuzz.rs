@@ -2,8 +2,9 @@
 //!
 //! The engine is compiled by the crate libfuzzer-sys; edges and compares of our own crates are counted by passes that every
 //! rustc has (`fuzz/instrument`). Dependencies are those that the unit tests compiled. New inputs stay in `target/fuzz`, beside
-//! the committed corpus, which nothing here writes to. `cargo xtask ci` starts from one seed, so that what it finds has to do
-//! with the change it judges; a person's run starts from another each time, and is where the search goes on.
+//! the committed corpus, which nothing here writes to. `cargo xtask ci` makes a fixed number of inputs from one seed, so that what
+//! it finds has to do with the change it judges, not with the machine's speed; a person's run starts from another seed each time,
+//! and is where the search goes on.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +15,9 @@ use crate::compat;
 use crate::host;
 use crate::report::{Outcome, Report};
 use crate::workspace::Workspace;
+
+/// Made of one seed at most; two cores make them of most targets within the default time.
+const INPUTS_FROM_A_SEED: u32 = 100_000;
 
 /// What to fuzz.
 #[derive(Debug, PartialEq, Eq)]
@@ -141,7 +145,7 @@ fn start(workspace: &Workspace, program: &Path, target: &Target, wanted: &Wanted
     let mut command = Command::new(program);
     command.env("MINIMESH_FUZZ_TARGET", &target.name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     if let Some(seed) = wanted.seed {
-        command.arg(format!("-seed={seed}"));
+        command.arg(format!("-seed={seed}")).arg(format!("-runs={INPUTS_FROM_A_SEED}"));
     }
     command.arg(format!("-max_total_time={}", wanted.seconds)).arg(format!("-artifact_prefix={}/", folder.display()));
     command.args(["-print_final_stats=1", "-timeout=10", "-rss_limit_mb=1024", "-max_len=4096"]);
