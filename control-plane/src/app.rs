@@ -141,7 +141,7 @@ pub(crate) async fn start(args: Args, drain: drain::Watch) -> Result<Running, Er
     if args.admin_port != 0 {
         admin_port(args.admin_port, registry, readiness, drain.clone()).await?;
     }
-    let origin = Origin::new(&args, &metrics).await?;
+    let origin = Origin::new(&args, &metrics, &drain).await?;
     serve(args, origin, metrics, ready, drain).await
 }
 

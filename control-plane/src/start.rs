@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use minimesh_identity::authority::Authority;
 use minimesh_index::Event;
+use minimesh_runtime::drain;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -38,8 +39,8 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// As the command line says. With a cluster it resolves when there is an authority.
-    pub(crate) async fn new(args: &Args, metrics: &Arc<Metrics>) -> Result<Origin, Error> {
-        if args.kubernetes { Origin::kubernetes(args, metrics).await } else { Origin::folder(args, metrics) }
+    pub(crate) async fn new(args: &Args, metrics: &Arc<Metrics>, drain: &drain::Watch) -> Result<Origin, Error> {
+        if args.kubernetes { Origin::kubernetes(args, metrics, drain).await } else { Origin::folder(args, metrics) }
     }
 
     fn folder(args: &Args, metrics: &Arc<Metrics>) -> Result<Origin, Error> {
@@ -69,14 +70,14 @@ impl Origin {
         })
     }
 
-    async fn kubernetes(args: &Args, metrics: &Arc<Metrics>) -> Result<Origin, Error> {
+    async fn kubernetes(args: &Args, metrics: &Arc<Metrics>, drain: &drain::Watch) -> Result<Origin, Error> {
         let cluster = Cluster::connect().await?;
         let replica = match &args.pod_name {
             Some(name) => name.clone(),
             None => nix::unistd::gethostname().map_err(io::Error::from)?.to_string_lossy().into_owned(),
         };
         info!(namespace = args.namespace, replica, "watching the cluster");
-        Origin::of_cluster(args, metrics, cluster, &replica).await
+        Origin::of_cluster(args, metrics, cluster, &replica, drain).await
     }
 
     /// The same with a way to the API server.
@@ -85,9 +86,10 @@ impl Origin {
         metrics: &Arc<Metrics>,
         cluster: Cluster,
         replica: &str,
+        drain: &drain::Watch,
     ) -> Result<Origin, Error> {
         let (client, namespace) = (&cluster.client, args.namespace.as_str());
-        let leadership = Lease::new(client, namespace, replica).spawn();
+        let leadership = Lease::new(client, namespace, replica).spawn(drain.clone());
         let issuer = Issuer::new(client, namespace, &args.trust_domain, args.leaf_lifetime, leadership.clone());
         // Objects are listed while the authority is waited for.
         let source = cluster.watch();

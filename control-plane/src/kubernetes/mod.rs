@@ -91,6 +91,8 @@ pub enum ConnectError {
 impl Cluster {
     /// By `KUBECONFIG`, `~/.kube/config`, or the pod's service account. Nothing is dialled yet.
     pub(crate) async fn connect() -> Result<Cluster, ConnectError> {
+        // kube asks for the process's provider; where somebody has set it already it is the same
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Cluster::of(Config::infer().await?)?)
     }
 

@@ -12,9 +12,10 @@ use minimesh_api::model::RotationPhase;
 use minimesh_api::wire::Certify;
 use minimesh_identity::PrivateKey;
 use minimesh_index::{Event, Index, Kind, ObjectKey, Settings};
+use minimesh_runtime::drain;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Request};
 
 use super::fake::Fake;
@@ -176,6 +177,11 @@ async fn a_quiet_cluster_is_heard_of_all_the_time_and_a_silent_one_is_not() {
     assert_eq!(cluster.heard.silent(), None);
 }
 
+/// Nothing ends.
+fn quiet() -> drain::Watch {
+    drain::channel().1
+}
+
 async fn leads(leadership: &mut Leadership) {
     timeout(NEVER, leadership.gained()).await.expect("it leads");
 }
@@ -183,9 +189,9 @@ async fn leads(leadership: &mut Leadership) {
 #[tokio::test(start_paused = true)]
 async fn one_replica_writes_and_another_takes_over_when_it_is_silent() {
     let fake = Fake::new();
-    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(quiet());
     leads(&mut first).await;
-    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn();
+    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn(quiet());
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(first.leads() && !second.leads());
     drop(first);
@@ -197,11 +203,25 @@ async fn one_replica_writes_and_another_takes_over_when_it_is_silent() {
 #[tokio::test(start_paused = true)]
 async fn who_cannot_renew_stops_writing_before_another_begins() {
     let fake = Fake::new();
-    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(quiet());
     leads(&mut first).await;
     fake.fail("coordination.k8s.io/v1/leases", Some(500));
     tokio::time::sleep(Duration::from_secs(14)).await;
     assert!(!first.leads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_ends_lets_go_and_another_writes_soon() {
+    let fake = Fake::new();
+    let (trigger, drain) = drain::channel();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(drain);
+    leads(&mut first).await;
+    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn(quiet());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let began = Instant::now();
+    trigger.start();
+    leads(&mut second).await;
+    assert!(!first.leads() && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 fn issuer(fake: &Fake, leads: bool) -> Issuer {
@@ -321,7 +341,7 @@ async fn a_pods_token_becomes_a_certificate_and_nothing_else_does() {
     fake.token("of a pod that was there before", review("carts", "carts-1", "u-0"));
     let metrics = Metrics::new().0;
     let args = Cli::parse_from(["control-plane", "--kubernetes"]).args;
-    let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), "a").await.expect("an origin");
+    let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), "a", &quiet()).await.expect("an origin");
     let settings = Settings {
         trust_domain: "cluster.local".to_owned(),
         cluster_networks: Vec::new(),
