@@ -16,7 +16,7 @@ use crate::args::Args;
 use crate::certify::Tokens;
 use crate::folder::{self, Folder};
 use crate::issuing::InForce;
-use crate::kubernetes::{Cluster, Issuer, Leadership, Lease, Reviewer, TrustMaps};
+use crate::kubernetes::{Cluster, Issuer, Leadership, Lease, Reviewer, Statuses, TrustMaps};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::session_key;
@@ -34,7 +34,14 @@ pub(crate) struct Origin {
     /// What client sessions are signed with.
     pub(crate) session_key: Arc<[u8]>,
     /// Of a cluster.
-    pub(crate) cluster: Option<(Cluster, Leadership)>,
+    pub(crate) cluster: Option<InCluster>,
+}
+
+/// What is written back to a cluster.
+pub(crate) struct InCluster {
+    /// The way to the API server.
+    pub(crate) cluster: Cluster,
+    leadership: Leadership,
 }
 
 impl Origin {
@@ -105,20 +112,26 @@ impl Origin {
                 replica: replica.into(),
             },
             session_key,
-            cluster: Some((cluster, leadership)),
+            cluster: Some(InCluster { cluster, leadership }),
         })
     }
 }
 
-/// Keeps the public roots where pods are meshed.
-pub(crate) fn spread_trust(cluster: &Cluster, leadership: &Leadership, in_force: &InForce, publisher: &Publisher) {
-    let maps = TrustMaps {
-        client: cluster.client.clone(),
-        leadership: leadership.clone(),
-        in_force: in_force.clone(),
-        namespaces: publisher.meshed_namespaces(),
-    };
-    tokio::spawn(maps.run());
+impl InCluster {
+    /// Starts what the replica that leads writes: the public roots, conditions of routes.
+    pub(crate) fn write_back(&self, in_force: &InForce, publisher: &Publisher) {
+        let client = || self.cluster.client.clone();
+        let leadership = || self.leadership.clone();
+        let maps = TrustMaps {
+            client: client(),
+            leadership: leadership(),
+            in_force: in_force.clone(),
+            namespaces: publisher.meshed_namespaces(),
+        };
+        tokio::spawn(maps.run());
+        let routes = publisher.route_statuses();
+        tokio::spawn(Statuses { client: client(), leadership: leadership(), routes }.run());
+    }
 }
 
 /// Says what is not in force, once per problem, and when it is in force again.

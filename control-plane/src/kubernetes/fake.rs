@@ -327,7 +327,9 @@ impl Place {
         };
         let (namespace, plural, name) = match rest {
             ["namespaces", namespace, plural] => (Some(*namespace), *plural, None),
-            ["namespaces", namespace, plural, name] => (Some(*namespace), *plural, Some(*name)),
+            ["namespaces", namespace, plural, name] | ["namespaces", namespace, plural, name, "status"] => {
+                (Some(*namespace), *plural, Some(*name))
+            }
             [plural] => (None, *plural, None),
             [plural, name] => (None, *plural, Some(*name)),
             _ => return None,

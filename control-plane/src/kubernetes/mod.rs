@@ -7,6 +7,7 @@
 //! issuer       the Secret with the authority's keys: made once, followed by every replica
 //! lease        who writes
 //! trust_maps   the public roots, in every namespace with meshed pods
+//! statuses     conditions of routes
 //! review       whose token it is
 //! ```
 //!
@@ -24,6 +25,7 @@ mod keys;
 mod lease;
 mod reflect;
 mod review;
+mod statuses;
 #[cfg(test)]
 mod tests;
 mod trust_maps;
@@ -42,6 +44,7 @@ pub(crate) use heard::Heard;
 pub(crate) use issuer::{Issuer, IssuerError};
 pub(crate) use lease::{Leadership, Lease};
 pub(crate) use review::Reviewer;
+pub(crate) use statuses::Statuses;
 pub(crate) use trust_maps::TrustMaps;
 
 use kept::{Kept, resource};

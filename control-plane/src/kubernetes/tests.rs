@@ -11,7 +11,7 @@ use minimesh_api::grpc::identity_server::Identity;
 use minimesh_api::model::RotationPhase;
 use minimesh_api::wire::Certify;
 use minimesh_identity::PrivateKey;
-use minimesh_index::{Event, Index, Kind, ObjectKey, Settings};
+use minimesh_index::{Condition, Event, Index, Kind, ObjectKey, ParentStatus, RouteStatus, Settings};
 use minimesh_runtime::drain;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Request};
 
 use super::fake::Fake;
-use super::{Issuer, IssuerError, Leadership, Lease, Source, TrustMaps};
+use super::{Issuer, IssuerError, Leadership, Lease, Source, Statuses, TrustMaps};
 use crate::certify::Certifier;
 use crate::issuing::InForce;
 use crate::ledger::Ledger;
@@ -222,6 +222,56 @@ async fn who_ends_lets_go_and_another_writes_soon() {
     trigger.start();
     leads(&mut second).await;
     assert!(!first.leads() && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// Looks every 10 ms, in paused time.
+async fn eventually<T>(look: impl Fn() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            match look() {
+                Some(found) => break found,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    timeout(NEVER, found).await.expect("it happens")
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
+    let fake = Fake::new();
+    fake.serve("v1/HTTPRoute", true);
+    let mut route = named("shop", "carts");
+    route["metadata"]["generation"] = json!(2);
+    let foreign = json!({"controllerName": "example.com/other", "parentRef": {"name": "g"}, "conditions": []});
+    route["status"] = json!({"parents": [foreign]});
+    fake.apply(ROUTES, route);
+    let status = |generation, accepted| {
+        let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
+        let message = String::new();
+        let condition = Condition { condition_type: "Accepted", status: accepted, reason: "Accepted", message };
+        let parents = vec![ParentStatus { parent, conditions: vec![condition] }];
+        let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
+        Arc::from([RouteStatus { route, generation: Some(generation), parents }])
+    };
+    let (judged, routes) = watch::channel(status(1, false));
+    let client = fake.cluster().client;
+    tokio::spawn(Statuses { client, leadership: Leadership::fixed(true), routes }.run());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
+    assert_eq!(parents(), json!([foreign]), "generation 1 is not what is there");
+    judged.send_replace(status(2, true));
+    let written = eventually(|| parents().as_array().filter(|parents| parents.len() == 2).cloned()).await;
+    let condition = &written[1]["conditions"][0];
+    assert_eq!(
+        (&written[0], &condition["status"], &condition["observedGeneration"]),
+        (&foreign, &json!("True"), &json!(2))
+    );
+    let writes = || fake.count(&format!("PUT {ROUTES}"));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(writes(), 1, "what is there is not written again");
+    judged.send_replace(Arc::from([]));
+    eventually(|| (parents() == json!([foreign])).then_some(())).await;
 }
 
 fn issuer(fake: &Fake, leads: bool) -> Issuer {
