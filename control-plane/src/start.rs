@@ -16,7 +16,7 @@ use crate::args::Args;
 use crate::certify::Tokens;
 use crate::folder::{self, Folder};
 use crate::issuing::InForce;
-use crate::kubernetes::{Cluster, Issuer, Leadership, Lease, Reviewer, Statuses, TrustMaps};
+use crate::kubernetes::{Cluster, Events, Issuer, Leadership, Lease, Problem, Reviewer, Statuses, TrustMaps};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::session_key;
@@ -37,11 +37,13 @@ pub(crate) struct Origin {
     pub(crate) cluster: Option<InCluster>,
 }
 
-/// What is written back to a cluster.
+/// What is written back to a cluster, and by whom.
 pub(crate) struct InCluster {
     /// The way to the API server.
     pub(crate) cluster: Cluster,
     leadership: Leadership,
+    replica: Arc<str>,
+    problems: watch::Receiver<Arc<[Problem]>>,
 }
 
 impl Origin {
@@ -100,7 +102,8 @@ impl Origin {
         let issuer = Issuer::new(client, namespace, &args.trust_domain, args.leaf_lifetime, leadership.clone());
         // Objects are listed while the authority is waited for.
         let source = cluster.watch();
-        tokio::spawn(tell_problems(source.problems, Arc::clone(metrics)));
+        tokio::spawn(tell_problems(source.problems.clone(), Arc::clone(metrics)));
+        let replica: Arc<str> = replica.into();
         let (in_force, session_key) = issuer.clone().in_force().await;
         Ok(Origin {
             in_force,
@@ -109,16 +112,16 @@ impl Origin {
             keeper: Keeper::Secret {
                 issuer: Box::new(issuer),
                 leadership: leadership.clone(),
-                replica: replica.into(),
+                replica: Arc::clone(&replica),
             },
             session_key,
-            cluster: Some(InCluster { cluster, leadership }),
+            cluster: Some(InCluster { cluster, leadership, replica, problems: source.problems }),
         })
     }
 }
 
 impl InCluster {
-    /// Starts what the replica that leads writes: the public roots, conditions of routes.
+    /// Starts what the replica that leads writes: the public roots, conditions of routes, Events.
     pub(crate) fn write_back(&self, in_force: &InForce, publisher: &Publisher) {
         let client = || self.cluster.client.clone();
         let leadership = || self.leadership.clone();
@@ -131,6 +134,8 @@ impl InCluster {
         tokio::spawn(maps.run());
         let routes = publisher.route_statuses();
         tokio::spawn(Statuses { client: client(), leadership: leadership(), routes }.run());
+        let (replica, problems) = (Arc::clone(&self.replica), self.problems.clone());
+        tokio::spawn(Events { client: client(), leadership: leadership(), replica, problems }.run());
     }
 }
 

@@ -85,6 +85,11 @@ impl Fake {
         self.0.borrow().objects.get(collection)?.get(key).cloned()
     }
 
+    /// Every object of a collection.
+    pub(crate) fn all(&self, collection: &str) -> Vec<Value> {
+        self.0.borrow().objects.get(collection).into_iter().flat_map(|objects| objects.values().cloned()).collect()
+    }
+
     pub(crate) fn token(&self, token: &str, status: Value) {
         self.change(|state| drop(state.tokens.insert(token.to_owned(), status)));
     }

@@ -7,7 +7,7 @@
 //! issuer       the Secret with the authority's keys: made once, followed by every replica
 //! lease        who writes
 //! trust_maps   the public roots, in every namespace with meshed pods
-//! statuses     conditions of routes
+//! statuses     conditions of routes    events: what people are told of objects that are not in force
 //! review       whose token it is
 //! ```
 //!
@@ -15,6 +15,7 @@
 //! proxy.
 
 mod collect;
+mod events;
 #[cfg(test)]
 mod fake;
 mod gateway;
@@ -40,6 +41,7 @@ use minimesh_index::resource::{EndpointSlice, Namespace, Node, Pod, Service};
 use minimesh_index::{Event, ObjectKey};
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use events::Events;
 pub(crate) use heard::Heard;
 pub(crate) use issuer::{Issuer, IssuerError};
 pub(crate) use lease::{Leadership, Lease};

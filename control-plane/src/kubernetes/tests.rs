@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Request};
 
 use super::fake::Fake;
-use super::{Issuer, IssuerError, Leadership, Lease, Source, Statuses, TrustMaps};
+use super::{Events, Issuer, IssuerError, Leadership, Lease, Source, Statuses, TrustMaps};
 use crate::certify::Certifier;
 use crate::issuing::InForce;
 use crate::ledger::Ledger;
@@ -272,6 +272,28 @@ async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
     assert_eq!(writes(), 1, "what is there is not written again");
     judged.send_replace(Arc::from([]));
     eventually(|| (parents() == json!([foreign])).then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_not_in_force_gets_one_event() {
+    let fake = Fake::new();
+    let mut broken = service("broken", 0);
+    broken["metadata"]["uid"] = json!("u-9");
+    fake.apply(SERVICES, broken);
+    let cluster = fake.cluster();
+    let mut source = cluster.watch();
+    first(&mut source).await;
+    let (leadership, problems) = (Leadership::fixed(true), source.problems.clone());
+    tokio::spawn(Events { client: cluster.client, leadership, replica: "a".into(), problems }.run());
+    let events = || fake.all("events.k8s.io/v1/events");
+    let event = eventually(|| events().first().cloned()).await;
+    assert_eq!(
+        (&event["regarding"]["kind"], &event["regarding"]["name"], &event["regarding"]["uid"], &event["type"]),
+        (&json!("Service"), &json!("broken"), &json!("u-9"), &json!("Warning"))
+    );
+    assert!(event["note"].as_str().is_some_and(|note| note.starts_with("spec.ports[0].port: ")), "{event}");
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(events().len(), 1);
 }
 
 fn issuer(fake: &Fake, leads: bool) -> Issuer {
