@@ -67,6 +67,7 @@ fn object(out: &mut Vec<u8>, record: &Record) {
     text(out, "server_identity", record.server_identity.as_deref());
     number(out, "retries", Some(record.retries));
     text(out, "error", record.code());
+    text(out, "tls_server_name", record.tls_server_name.as_deref());
     text(out, "close", record.close.map(ending));
     headers(out, record.request.as_ref().map(|request| request.headers.as_slice()).unwrap_or_default());
     out.push(b'}');

@@ -52,6 +52,8 @@ pub(crate) struct Record {
     /// Attempts after the first.
     pub(crate) retries: u32,
     pub(crate) error: Option<Kind>,
+    /// Name that an application's own TLS asks for (SNI), where the proxy looked.
+    pub(crate) tls_server_name: Option<String>,
     /// How an opaque connection ended.
     pub(crate) close: Option<CloseReason>,
 }
@@ -127,6 +129,7 @@ impl Record {
             server_identity: None,
             retries: 0,
             error: None,
+            tls_server_name: None,
             close: None,
         }
     }

@@ -12,7 +12,6 @@ use std::time::Duration;
 use minimesh_api::model::Direction;
 use minimesh_identity::Alpn;
 use tokio::time::{Instant, Sleep, sleep};
-use tracing::debug;
 
 use super::backend::Tried;
 use super::endpoint::Upstream;
@@ -111,10 +110,7 @@ pub(super) async fn sniff(
             }
             return http(worker, sniffed);
         }
-        First::Client(Sniffed::Tls) => {
-            debug!(address = %target.address, server_name = detect::server_name(conn.buffer.bytes()), "the application's own TLS");
-            (Detected::Tls, Sniffing::Opaque(carried))
-        }
+        First::Client(Sniffed::Tls) => (Detected::Tls, Sniffing::Opaque(carried)),
         First::Client(_) => (Detected::Opaque, Sniffing::Opaque(carried)),
         First::Server { proven } => {
             if proven {

@@ -12,7 +12,7 @@ use super::backend::Tried;
 use super::count;
 use super::endpoint::{Endpoint, Upstream};
 use super::target::Plan;
-use crate::detect::Undecided;
+use crate::detect::{Undecided, server_name};
 use crate::error::{Error, Kind, Retry, Side};
 use crate::http::h1::Conn;
 use crate::io::{RelayEnd, Watcher, relay};
@@ -89,6 +89,7 @@ pub(super) async fn forward(
 fn observe(worker: &Worker, plan: &Plan, conn: &Conn) -> Option<Box<Record>> {
     let mut record = worker.observer.connection(Direction::Outbound, Wire::Tcp, &conn.stream)?;
     record.client_identity = worker.own_identity();
+    record.tls_server_name = server_name(conn.buffer.bytes());
     if let Plan::Service(service) = plan {
         record.backend = Some(service.own.key.clone());
     }

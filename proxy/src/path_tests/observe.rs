@@ -3,6 +3,7 @@
 use minimesh_api::model::BackendRef;
 use serde_json::Value;
 
+use super::opaque::client_hello;
 use super::*;
 use crate::observe;
 use crate::observe::testing::{
@@ -169,6 +170,20 @@ async fn an_opaque_connection_is_one_line_at_its_end() {
         assert_eq!((&line["request_bytes"], &line["response_bytes"]), (&5.into(), &3.into()));
         assert_eq!((&line["status"], &line["server_identity"]), (&Value::Null, &id("catalogue").as_str().into()));
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn an_applications_own_tls_is_named_after_the_server_it_asks_for() {
+    let (observe, mut log) = to_memory(false, &[]);
+    let mesh = Mesh::observed(observe);
+    let server = mesh.server("catalogue", app(|mut peer| async move { drop(peer.rest().await) }).await);
+    mesh.service(Protocol::Detect, vec![server.endpoint()]);
+    let mut client = mesh.connect().await;
+    client.send(&client_hello("Shop.example.com")).await;
+    client.tcp.shutdown().await.expect("shutdown");
+    client.rest().await;
+    let line = log.line("outbound").await;
+    assert_eq!((&line["protocol"], &line["tls_server_name"]), (&"TCP".into(), &"shop.example.com".into()), "{line}");
 }
 
 #[tokio::test(flavor = "local")]

@@ -122,7 +122,7 @@ async fn an_address_outside_the_cluster_is_passed_through() {
 }
 
 /// A ClientHello as an application would send it, for a name.
-fn client_hello(name: &str) -> Vec<u8> {
+pub(super) fn client_hello(name: &str) -> Vec<u8> {
     let mut config =
         rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
