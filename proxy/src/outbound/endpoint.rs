@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Side};
 use crate::http::h1::Conn;
 use crate::http::h2::{Link, Pool, Use};
 use crate::io::{Buffer, HandshakeError, Session, Stream, Tls};
-use crate::metrics::{CloseReason, Connected, EdgeCells, EdgeLabels, Handshake};
+use crate::metrics::{CloseReason, Connected, EdgeCells, EdgeLabels, Handshake, RetryReason};
 use crate::worker::Worker;
 
 /// What the estimate of an endpoint begins with: a typical call inside a cluster.
@@ -39,6 +39,10 @@ const IDLE_MAX: usize = 128;
 
 /// Both proxies are awake and a round trip is milliseconds; this is for overload.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A proxy that has heard nothing for a tenth of a second takes its peer for one without a mesh, and passes on what its application
+/// says first. Where that happens to us, because we had no processor for as long, another connection is opened, so many times.
+const GREETED: usize = 2;
 
 /// Clocks of a cluster differ by less than this, or certificates have worse problems.
 const CLOCKS: Duration = Duration::from_secs(60);
@@ -209,7 +213,14 @@ impl Endpoint {
     pub(crate) async fn connect(&self, worker: &Worker, alpn: Alpn) -> Result<Upstream, Error> {
         let began = Instant::now();
         let usable_for = if self.is_mesh() { worker.credentials().map_or(0, |own| usable_for(&own)) } else { u32::MAX };
-        let result = self.connect_inner(worker, alpn).await;
+        let mut result = self.connect_inner(worker, alpn).await;
+        for _ in 0..GREETED {
+            match &result {
+                Err(error) if is_greeting(error) => worker.cells.retry(RetryReason::NotDelivered),
+                _ => break,
+            }
+            result = self.connect_inner(worker, alpn).await;
+        }
         let outcome = match &result {
             Ok(_) => Connected::Ok,
             Err(error) if error.kind == Kind::ConnectRefused => Connected::Refused,
@@ -388,6 +399,12 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         self.cells.closed(self.reason.get(), self.opened.elapsed());
     }
+}
+
+/// What came in the place of a handshake is no TLS: words of the application. Nothing of ours went to it.
+fn is_greeting(error: &Error) -> bool {
+    let cause = error.source.as_ref().and_then(|source| source.downcast_ref::<HandshakeError>());
+    matches!(cause, Some(HandshakeError::Tls(rustls::Error::InvalidMessage(_))))
 }
 
 fn connect_error(error: io::Error) -> Error {

@@ -73,6 +73,33 @@ async fn an_application_that_speaks_at_once_does_not_speak_into_the_handshake() 
 }
 
 #[tokio::test(flavor = "local")]
+async fn who_was_greeted_in_the_place_of_a_handshake_dials_again() {
+    let mesh = Mesh::new();
+    let server = mesh.server("catalogue-db", app(|mut peer| async move { peer.send(b"220 hello\r\n").await }).await);
+    let (onward, (dialled, count)) = (server.proxy.address, counter());
+    // a proxy that holds us for somebody without a mesh, as it may where we are late: twice, and then no more
+    let way = app(move |mut peer| {
+        dialled.set(dialled.get() + 1);
+        let late = dialled.get() < 3;
+        async move {
+            if late {
+                peer.send(b"220 hello\r\n").await;
+                // until the other end is gone
+                let _ = peer.exactly(usize::MAX).await;
+                return;
+            }
+            let mut onward = TcpStream::connect(onward).await.expect("inbound listener");
+            let _ = tokio::io::copy_bidirectional(&mut peer.tcp, &mut onward).await;
+        }
+    })
+    .await;
+    let identity = server.proxy.identity.as_str().into();
+    mesh.service(Protocol::Opaque, vec![endpoint(way, Transport::MutualTls { identity })]);
+    assert_eq!(mesh.connect().await.exactly(11).await.as_deref(), Some(&b"220 hello\r\n"[..]));
+    assert_eq!(count.get(), 3);
+}
+
+#[tokio::test(flavor = "local")]
 async fn an_application_that_ends_takes_no_silent_client_along() {
     let mesh = Mesh::new();
     let (accepted, ended) = counter();
