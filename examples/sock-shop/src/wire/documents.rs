@@ -201,7 +201,8 @@ impl Collection {
 impl Server for Store {
     async fn serve(&self, mut stream: Stream, mut stop: Stop) -> io::Result<()> {
         let mut replies = 0u32;
-        while next_command(&mut stream, &mut stop).await? {
+        // the first is a greeting
+        while next_command(&mut stream, &mut stop, replies > 1).await? {
             let request = read(&mut stream).await?;
             replies = replies.wrapping_add(1);
             let body = self.execute(&request.body);

@@ -158,7 +158,7 @@ impl Tables {
 impl Server for Tables {
     async fn serve(&self, mut stream: Stream, mut stop: Stop) -> io::Result<()> {
         write(&mut stream, 0, &greeting()).await?;
-        if !next_command(&mut stream, &mut stop).await? {
+        if !next_command(&mut stream, &mut stop, false).await? {
             return Ok(());
         }
         let (sequence, login) = read(&mut stream).await?;
@@ -166,7 +166,9 @@ impl Server for Tables {
             return Err(invalid("a login that is too short"));
         }
         write(&mut stream, sequence.wrapping_add(1), &OK).await?;
-        while next_command(&mut stream, &mut stop).await? {
+        let mut served = false;
+        while next_command(&mut stream, &mut stop, served).await? {
+            served = true;
             let (sequence, command) = read(&mut stream).await?;
             let packets = match command.split_first() {
                 Some((&COM_QUERY, sql)) => self.result(&String::from_utf8_lossy(sql)),

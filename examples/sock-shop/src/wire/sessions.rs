@@ -142,7 +142,9 @@ fn expiry(options: &[&str]) -> Option<Duration> {
 
 impl Server for Keys {
     async fn serve(&self, mut stream: Stream, mut stop: Stop) -> io::Result<()> {
-        while next_command(&mut stream, &mut stop).await? {
+        let mut served = false;
+        while next_command(&mut stream, &mut stop, served).await? {
+            served = true;
             let line = read_line(&mut stream).await?;
             let count: usize = line.strip_prefix('*').and_then(|count| count.parse().ok()).unwrap_or(usize::MAX);
             if count > MOST_WORDS {

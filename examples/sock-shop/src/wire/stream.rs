@@ -57,11 +57,18 @@ pub(crate) async fn serve<S: Server>(listener: TcpListener, server: Rc<S>, mut s
     }
 }
 
-/// Waits for the first byte of the next command; false when there will be none.
-pub(crate) async fn next_command(stream: &mut Stream, stop: &mut Stop) -> io::Result<bool> {
+/// Waits for the first byte of the next command; false when there will be none. When the process is asked to stop, a connection on
+/// which no command came yet is given time, since its client could not know.
+pub(crate) async fn next_command(stream: &mut Stream, stop: &mut Stop, served: bool) -> io::Result<bool> {
+    let ended = async {
+        stop.asked().await;
+        if !served {
+            linger(stop.clone()).await;
+        }
+    };
     tokio::select! {
         filled = stream.fill_buf() => Ok(!filled?.is_empty()),
-        () = stop.asked() => Ok(false),
+        () = ended => Ok(false),
     }
 }
 
@@ -140,3 +147,35 @@ pub(crate) fn invalid(what: impl Into<String>) -> io::Error {
 
 /// Connections kept per database.
 const MOST_KEPT: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn connected() -> (TcpStream, Stream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, BufReader::new(listener.accept().await.unwrap().0))
+    }
+
+    #[tokio::test]
+    async fn who_connects_while_the_server_leaves_is_served_once() {
+        let (sender, mut stop) = Stop::pulled_by_hand();
+        sender.send_replace(true);
+        let (mut client, mut stream) = connected().await;
+        client.write_all(b"command").await.unwrap();
+        assert!(next_command(&mut stream, &mut stop, false).await.unwrap());
+        stream.consume(7);
+        assert!(!next_command(&mut stream, &mut stop, true).await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_does_not_keep_the_server() {
+        let (sender, mut stop) = Stop::pulled_by_hand();
+        sender.send_replace(true);
+        let (_client, mut stream) = connected().await;
+        assert!(!next_command(&mut stream, &mut stop, false).await.unwrap());
+    }
+}
