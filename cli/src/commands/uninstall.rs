@@ -77,7 +77,11 @@ fn own(api: &str, kind: &str, namespace: &str, name: &str) -> Value {
 }
 
 fn meshed(facts: &Facts) -> Vec<String> {
-    let lives = |pod: &&Value| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    // one that is on its way out needs no other certificate
+    let lives = |pod: &&Value| {
+        !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+            && pod["metadata"]["deletionTimestamp"].is_null()
+    };
     let pods = facts.pods.iter().filter(lives).filter(|pod| minimesh_injector::is_injected(pod));
     let text = |pod: &Value, field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
     pods.map(|pod| format!("{}/{}", text(pod, "namespace"), text(pod, "name"))).collect()
@@ -148,7 +152,9 @@ mod tests {
                 "status": { "phase": phase },
             })
         };
-        let facts = Facts { pods: vec![pod("Running"), pod("Succeeded"), pod("Pending")], ..Facts::default() };
+        let mut leaving = pod("Running");
+        leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let facts = Facts { pods: vec![pod("Running"), pod("Succeeded"), pod("Pending"), leaving], ..Facts::default() };
         assert_eq!(meshed(&facts), ["shop/Running", "shop/Pending"]);
     }
 }

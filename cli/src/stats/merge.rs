@@ -214,7 +214,7 @@ pub(crate) fn served(rows: &[ReportedEdge], by_pod: bool) -> Vec<Served> {
         pods.known.insert(row.reporter.pod.clone());
         if let Some(peer) = &row.edge.key.peer
             && row.edge.key.direction == Direction::Outbound
-            && carried_anything(row)
+            && is_present(row)
         {
             all.entry(key(peer)).or_default().known.insert(peer.pod.clone());
         }
@@ -404,9 +404,15 @@ fn is_verified(row: &ReportedEdge) -> bool {
     matches!(row.edge.key.security, Security::Verified(_))
 }
 
-/// Rows are made when a peer is set up; an edge is one only after something went over it.
+/// Rows are made when a peer is set up; an edge is one only after something went over it. What went in plaintext is one within the
+/// window, and while a connection is open: before a shop was meshed, all of it was plaintext.
 fn carried_anything(row: &ReportedEdge) -> bool {
-    row.total_requests + row.edge.tcp_opened + row.edge.bytes_read + row.edge.bytes_written > 0
+    is_present(row) || is_verified(row) && row.total_requests > 0
+}
+
+/// Within the window, or a connection that is open.
+fn is_present(row: &ReportedEdge) -> bool {
+    row.edge.requests + row.edge.tcp_opened + row.edge.bytes_read + row.edge.bytes_written > 0
 }
 
 /// A pod's connection to itself never reaches a wire: the proxy dials it over loopback, in plaintext, by design.

@@ -144,14 +144,19 @@ impl Proxy {
             Some((start, _)) => now.saturating_duration_since(start),
             None => window.min(current.uptime + age),
         };
+        // connections that were over before the window are no connections of it
+        let connections = |added: &EdgeReport, totals: Option<&EdgeReport>| {
+            let present = totals.filter(|totals| totals.tcp_opened > totals.tcp_closed || added.tcp_opened > 0);
+            present.map_or((0, 0), |totals| (totals.tcp_opened, totals.tcp_closed))
+        };
         let reported = |edge: EdgeReport, totals: Option<&EdgeReport>| ReportedEdge {
             reporter: self.reporter.workload.clone(),
             reporter_identity: self.reporter.identity.clone(),
             total_requests: totals.map_or(0, |totals| totals.requests),
             total_failures: totals.map_or(0, |totals| totals.failures),
             edge: EdgeReport {
-                tcp_opened: totals.map_or(0, |totals| totals.tcp_opened),
-                tcp_closed: totals.map_or(0, |totals| totals.tcp_closed),
+                tcp_opened: connections(&edge, totals).0,
+                tcp_closed: connections(&edge, totals).1,
                 ..edge
             },
             over,

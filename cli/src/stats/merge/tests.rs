@@ -3,7 +3,7 @@
 use minimesh_api::model::{BackendKey, EdgeKey, EdgeReport};
 
 use super::*;
-use crate::stats::testing::{inbound, outbound, probe, reference, spiffe, tcp};
+use crate::stats::testing::{inbound, nothing, outbound, probe, reference, spiffe, tcp};
 
 fn edge<'e>(edges: &'e [Edge], source: &str, destination: &str) -> &'e Edge {
     let found =
@@ -102,6 +102,23 @@ fn what_came_from_a_node_is_no_edge_but_is_told() {
     assert_eq!(names, ["carts", "carts-db"]);
     let carts = &served(&rows, false)[0];
     assert_eq!((&*carts.workload.name, carts.numbers.requests), ("carts", 0));
+}
+
+#[test]
+fn plaintext_of_the_time_before_the_mesh_is_forgotten_with_the_window() {
+    let mut before = outbound("front-end", "carts");
+    before.edge.key.security = Security::None("not_meshed".into());
+    before.edge.key.peer = Some(reference("carts", "carts-0"));
+    // nothing within the window, nothing open; a hundred requests since the start
+    before.edge = nothing(before.edge);
+    let mut stranger = inbound("carts", "nobody");
+    stranger.edge.key.security = Security::None("no_tls_from_remote".into());
+    stranger.edge = nothing(stranger.edge);
+    let rows = [before, outbound("front-end", "carts"), inbound("carts", "front-end"), stranger];
+    let edges = edges(&rows);
+    assert_eq!(edges.len(), 1, "{edges:#?}");
+    assert_eq!(edges[0].secured, Secured::Yes);
+    assert_eq!(served(&rows, false)[0].meshed, (1, 1), "the pod of that time is gone");
 }
 
 #[test]
