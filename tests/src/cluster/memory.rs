@@ -9,21 +9,23 @@ use super::Cluster;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory(pub BTreeMap<String, Vec<u64>>);
 
+/// A process of the mesh in a pod.
+struct Part {
+    role: String,
+    pid: u32,
+    cgroup: String,
+}
+
 impl Cluster {
+    /// The process that is the sidecar of the pod with that UID, once there is one.
+    pub fn sidecar(&self, uid: &str) -> Option<u32> {
+        self.parts().into_iter().find(|part| part.role == "proxy" && part.cgroup.contains(uid)).map(|part| part.pid)
+    }
+
     /// Of every minimesh process in the nodes, by role (`proxy`, `control-plane`, …). The shop's services are no part of the mesh.
     pub fn mesh_memory(&self) -> Memory {
-        let nodes = self.nodes();
         let mut memory = Memory::default();
-        for entry in fs::read_dir("/proc").expect("this machine has processes").flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-            let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-            if !nodes.iter().any(|(node, _)| cgroup.contains(&format!("/{node}/kubepods"))) {
-                continue;
-            }
-            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let words: Vec<String> =
-                command.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-            let Some(role) = role(&words) else { continue };
+        for Part { role, pid, .. } in self.parts() {
             // a process that ended meanwhile holds nothing
             let Some(pss) = pss(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default()) else {
                 continue;
@@ -32,12 +34,33 @@ impl Cluster {
         }
         memory
     }
+
+    fn parts(&self) -> Vec<Part> {
+        let nodes = self.nodes();
+        let part = |entry: fs::DirEntry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+            if !nodes.iter().any(|(node, _)| cgroup.contains(&format!("/{node}/kubepods"))) {
+                return None;
+            }
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let words: Vec<String> =
+                command.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            Some(Part { role: role(&words)?, pid, cgroup })
+        };
+        fs::read_dir("/proc").expect("this machine has processes").flatten().filter_map(part).collect()
+    }
 }
 
 impl Memory {
     /// Of all of them.
     pub fn sum(&self) -> u64 {
         self.0.values().flatten().sum()
+    }
+
+    /// How many processes have that role.
+    pub fn count(&self, role: &str) -> usize {
+        self.0.get(role).map_or(0, Vec::len)
     }
 
     /// Of the largest process of that role.

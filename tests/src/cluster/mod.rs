@@ -150,12 +150,17 @@ impl Cluster {
         command
     }
 
-    /// What a sidecar says of itself, asked from the node; None from a pod that is gone or has none.
-    pub fn metrics(&self, pod: &str) -> Option<String> {
-        let url = format!("http://{pod}:4191/metrics");
-        let output = self.command("exec", &["curl", "--silent", "--fail", "--max-time", "5", &url]).output();
-        let output = output.expect("the script starts");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    /// Changes an object without kubectl's own hundred milliseconds: a merge patch, sent to the API server.
+    pub fn patch(&self, path: &str, patch: &str) {
+        let said = succeeded(self.command("kubeconfig", &[]).output().expect("the script starts"), &["kubeconfig"]);
+        let keys = Path::new(said.trim()).with_file_name("pki");
+        let file = |name: &str| keys.join(name).display().to_string();
+        let url = format!("https://{NODE}:6443{path}");
+        let (authority, certificate, key) = (file("ca.crt"), file("admin.crt"), file("admin.key"));
+        let who = ["--cacert", &*authority, "--cert", &*certificate, "--key", &*key];
+        let what = ["--request", "PATCH", "--header", "content-type: application/merge-patch+json", "--data", patch];
+        let arguments = [&["--silent", "--show-error", "--fail"], &who[..], &what[..], &[&*url]].concat();
+        succeeded(self.outside("curl", &arguments).output().expect("the script starts"), &arguments);
     }
 
     /// The status of a GET that comes from the first node.
