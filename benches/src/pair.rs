@@ -85,7 +85,7 @@ impl Setup {
             Carried::Opaque => (Protocol::Opaque, vec![]),
         };
         let routes = RouteTable::compile(&routes).map_err(|error| io::Error::other(format!("{error:?}")))?;
-        Ok(TargetSnapshot::Service { service: carts(), protocol, routes: Arc::new(routes) })
+        Ok(TargetSnapshot::Service { service: carts(), protocol, routes: Arc::new(routes), client_affinity: None })
     }
 
     /// What is declared of the application's port.

@@ -29,7 +29,7 @@ use crate::operator::{self, Socket};
 use crate::own;
 use crate::publish::Publisher;
 use crate::serve::Server;
-use crate::start::{Origin, spread_trust};
+use crate::start::Origin;
 use crate::telemetry::{Collector, Reports};
 use crate::watch::Discovery;
 
@@ -141,7 +141,7 @@ pub(crate) async fn start(args: Args, drain: drain::Watch) -> Result<Running, Er
     if args.admin_port != 0 {
         admin_port(args.admin_port, registry, readiness, drain.clone()).await?;
     }
-    let origin = Origin::new(&args, &metrics).await?;
+    let origin = Origin::new(&args, &metrics, &drain).await?;
     serve(args, origin, metrics, ready, drain).await
 }
 
@@ -162,10 +162,10 @@ async fn serve(
     let settings = Settings { trust_domain, cluster_networks, session_key, default_policy };
     let publisher = Publisher::spawn(Index::new(settings), in_force.clone(), events, Arc::clone(&metrics));
     let publisher = publisher.map_err(failed)?;
-    if let Some((cluster, leadership)) = &cluster {
-        spread_trust(cluster, leadership, &in_force, &publisher);
+    if let Some(cluster) = &cluster {
+        cluster.write_back(&in_force, &publisher);
     }
-    let heard = cluster.map(|(cluster, _)| cluster.heard);
+    let heard = cluster.map(|within| within.cluster.heard);
     ready.send_replace(Readiness { publisher: Some(publisher.clone()), heard });
     let ledger = Ledger::new();
     let reports = Reports::spawn(Arc::clone(&metrics));

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use minimesh_identity::authority::Authority;
 use minimesh_index::Event;
+use minimesh_runtime::drain;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -15,7 +16,7 @@ use crate::args::Args;
 use crate::certify::Tokens;
 use crate::folder::{self, Folder};
 use crate::issuing::InForce;
-use crate::kubernetes::{Cluster, Issuer, Leadership, Lease, Reviewer, TrustMaps};
+use crate::kubernetes::{Cluster, Events, Issuer, Leadership, Lease, Problem, Reviewer, Statuses, TrustMaps};
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::session_key;
@@ -33,13 +34,22 @@ pub(crate) struct Origin {
     /// What client sessions are signed with.
     pub(crate) session_key: Arc<[u8]>,
     /// Of a cluster.
-    pub(crate) cluster: Option<(Cluster, Leadership)>,
+    pub(crate) cluster: Option<InCluster>,
+}
+
+/// What is written back to a cluster, and by whom.
+pub(crate) struct InCluster {
+    /// The way to the API server.
+    pub(crate) cluster: Cluster,
+    leadership: Leadership,
+    replica: Arc<str>,
+    problems: watch::Receiver<Arc<[Problem]>>,
 }
 
 impl Origin {
     /// As the command line says. With a cluster it resolves when there is an authority.
-    pub(crate) async fn new(args: &Args, metrics: &Arc<Metrics>) -> Result<Origin, Error> {
-        if args.kubernetes { Origin::kubernetes(args, metrics).await } else { Origin::folder(args, metrics) }
+    pub(crate) async fn new(args: &Args, metrics: &Arc<Metrics>, drain: &drain::Watch) -> Result<Origin, Error> {
+        if args.kubernetes { Origin::kubernetes(args, metrics, drain).await } else { Origin::folder(args, metrics) }
     }
 
     fn folder(args: &Args, metrics: &Arc<Metrics>) -> Result<Origin, Error> {
@@ -69,14 +79,14 @@ impl Origin {
         })
     }
 
-    async fn kubernetes(args: &Args, metrics: &Arc<Metrics>) -> Result<Origin, Error> {
+    async fn kubernetes(args: &Args, metrics: &Arc<Metrics>, drain: &drain::Watch) -> Result<Origin, Error> {
         let cluster = Cluster::connect().await?;
         let replica = match &args.pod_name {
             Some(name) => name.clone(),
             None => nix::unistd::gethostname().map_err(io::Error::from)?.to_string_lossy().into_owned(),
         };
         info!(namespace = args.namespace, replica, "watching the cluster");
-        Origin::of_cluster(args, metrics, cluster, &replica).await
+        Origin::of_cluster(args, metrics, cluster, &replica, drain).await
     }
 
     /// The same with a way to the API server.
@@ -85,13 +95,15 @@ impl Origin {
         metrics: &Arc<Metrics>,
         cluster: Cluster,
         replica: &str,
+        drain: &drain::Watch,
     ) -> Result<Origin, Error> {
         let (client, namespace) = (&cluster.client, args.namespace.as_str());
-        let leadership = Lease::new(client, namespace, replica).spawn();
+        let leadership = Lease::new(client, namespace, replica).spawn(drain.clone());
         let issuer = Issuer::new(client, namespace, &args.trust_domain, args.leaf_lifetime, leadership.clone());
         // Objects are listed while the authority is waited for.
         let source = cluster.watch();
-        tokio::spawn(tell_problems(source.problems, Arc::clone(metrics)));
+        tokio::spawn(tell_problems(source.problems.clone(), Arc::clone(metrics)));
+        let replica: Arc<str> = replica.into();
         let (in_force, session_key) = issuer.clone().in_force().await;
         Ok(Origin {
             in_force,
@@ -100,23 +112,31 @@ impl Origin {
             keeper: Keeper::Secret {
                 issuer: Box::new(issuer),
                 leadership: leadership.clone(),
-                replica: replica.into(),
+                replica: Arc::clone(&replica),
             },
             session_key,
-            cluster: Some((cluster, leadership)),
+            cluster: Some(InCluster { cluster, leadership, replica, problems: source.problems }),
         })
     }
 }
 
-/// Keeps the public roots where pods are meshed.
-pub(crate) fn spread_trust(cluster: &Cluster, leadership: &Leadership, in_force: &InForce, publisher: &Publisher) {
-    let maps = TrustMaps {
-        client: cluster.client.clone(),
-        leadership: leadership.clone(),
-        in_force: in_force.clone(),
-        namespaces: publisher.meshed_namespaces(),
-    };
-    tokio::spawn(maps.run());
+impl InCluster {
+    /// Starts what the replica that leads writes: the public roots, conditions of routes, Events.
+    pub(crate) fn write_back(&self, in_force: &InForce, publisher: &Publisher) {
+        let client = || self.cluster.client.clone();
+        let leadership = || self.leadership.clone();
+        let maps = TrustMaps {
+            client: client(),
+            leadership: leadership(),
+            in_force: in_force.clone(),
+            namespaces: publisher.meshed_namespaces(),
+        };
+        tokio::spawn(maps.run());
+        let routes = publisher.route_statuses();
+        tokio::spawn(Statuses { client: client(), leadership: leadership(), routes }.run());
+        let (replica, problems) = (Arc::clone(&self.replica), self.problems.clone());
+        tokio::spawn(Events { client: client(), leadership: leadership(), replica, problems }.run());
+    }
 }
 
 /// Says what is not in force, once per problem, and when it is in force again.

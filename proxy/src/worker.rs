@@ -371,6 +371,12 @@ impl Worker {
         workload.get().known().is_some_and(|workload| workload.node_ips.contains(&address))
     }
 
+    /// Name of this pod, once it is known.
+    pub(crate) fn pod(&self) -> Option<Arc<str>> {
+        let mut workload = self.workload.borrow_mut();
+        workload.get().known().map(|own| Arc::clone(&own.workload.pod))
+    }
+
     /// Whether the pod's own spec has the node ask anything of a port.
     pub(crate) fn is_probed(&self, port: u16) -> bool {
         let mut workload = self.workload.borrow_mut();

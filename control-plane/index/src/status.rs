@@ -1,4 +1,4 @@
-//! Conditions of routes, in Gateway API's words. For logs now, written back to Kubernetes later.
+//! Conditions of routes, in Gateway API's words: for logs, and in a cluster written back.
 
 use crate::entry::{Acceptance, Parent, RefFault, RouteEntry};
 use crate::index::Index;
@@ -10,6 +10,8 @@ use crate::resource::{ObjectKey, ParentRef};
 pub struct RouteStatus {
     /// The route.
     pub route: ObjectKey,
+    /// Which of its generations was judged; `None`: nobody counts them.
+    pub generation: Option<i64>,
     /// One entry per parentRef of kind Service, in the order written.
     pub parents: Vec<ParentStatus>,
 }
@@ -52,7 +54,11 @@ impl Index {
             conditions.extend(partial.clone());
             ParentStatus { parent: parent.written.clone(), conditions }
         };
-        RouteStatus { route: route.key.clone(), parents: route.parents.iter().map(parent).collect() }
+        RouteStatus {
+            route: route.key.clone(),
+            generation: route.generation,
+            parents: route.parents.iter().map(parent).collect(),
+        }
     }
 
     fn accepted(&self, route: &RouteEntry, parent: &Parent) -> Condition {

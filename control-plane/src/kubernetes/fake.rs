@@ -85,6 +85,11 @@ impl Fake {
         self.0.borrow().objects.get(collection)?.get(key).cloned()
     }
 
+    /// Every object of a collection.
+    pub(crate) fn all(&self, collection: &str) -> Vec<Value> {
+        self.0.borrow().objects.get(collection).into_iter().flat_map(|objects| objects.values().cloned()).collect()
+    }
+
     pub(crate) fn token(&self, token: &str, status: Value) {
         self.change(|state| drop(state.tokens.insert(token.to_owned(), status)));
     }
@@ -327,7 +332,9 @@ impl Place {
         };
         let (namespace, plural, name) = match rest {
             ["namespaces", namespace, plural] => (Some(*namespace), *plural, None),
-            ["namespaces", namespace, plural, name] => (Some(*namespace), *plural, Some(*name)),
+            ["namespaces", namespace, plural, name] | ["namespaces", namespace, plural, name, "status"] => {
+                (Some(*namespace), *plural, Some(*name))
+            }
             [plural] => (None, *plural, None),
             [plural, name] => (None, *plural, Some(*name)),
             _ => return None,

@@ -58,7 +58,7 @@ async fn follow<T: Kept>(cluster: Cluster, notes: mpsc::Sender<Note>) {
 }
 
 /// The newest version of the kind that is served and that this program reads.
-async fn served(client: &Client, kind: Kind) -> Result<Option<ApiResource>, kube::Error> {
+pub(super) async fn served(client: &Client, kind: Kind) -> Result<Option<ApiResource>, kube::Error> {
     for api_version in VERSIONS {
         if Kind::from_api(api_version, kind.name()).is_none() {
             continue;

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
+use minimesh_runtime::drain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -60,14 +61,14 @@ impl Lease {
         Lease { api: Api::namespaced(client.clone(), namespace), holder: holder.to_owned() }
     }
 
-    /// Competes for as long as anybody asks.
-    pub(crate) fn spawn(self) -> Leadership {
+    /// Competes for as long as anybody asks, and lets go with the drain.
+    pub(crate) fn spawn(self, drain: drain::Watch) -> Leadership {
         let (leads, leadership) = watch::channel(false);
-        tokio::spawn(self.run(leads));
+        tokio::spawn(self.run(leads, drain));
         Leadership(leadership)
     }
 
-    async fn run(self, leads: watch::Sender<bool>) {
+    async fn run(self, leads: watch::Sender<bool>, drain: drain::Watch) {
         let mut seen: Option<Seen> = None;
         let mut held_until = Instant::now();
         loop {
@@ -87,6 +88,12 @@ impl Lease {
             tokio::select! {
                 () = sleep(TURN) => {}
                 () = leads.closed() => return,
+                () = drain.started() => {
+                    if leads.send_replace(false) && let Err(error) = self.release().await {
+                        warn!(error = in_words(&error), "the Lease cannot be released; others take it when it is over");
+                    }
+                    return;
+                }
             }
         }
     }
@@ -112,6 +119,20 @@ impl Lease {
         let transitions = spec.lease_transitions.unwrap_or_default() + i32::from(!ours);
         let wanted = self.object(metadata, transitions);
         self.settle(self.api.replace(NAME, &PostParams::default(), &wanted).await)
+    }
+
+    /// Who ends says so: another one need not wait until the Lease is over.
+    async fn release(&self) -> Result<(), kube::Error> {
+        let Some(mut object) = self.api.get_opt(NAME).await? else { return Ok(()) };
+        let Some(spec) = object.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.holder))
+        else {
+            return Ok(());
+        };
+        spec.holder_identity = Some(String::new());
+        object.metadata.managed_fields = None;
+        self.settle(self.api.replace(NAME, &PostParams::default(), &object).await)?;
+        info!(holder = self.holder, "the Lease was released");
+        Ok(())
     }
 
     fn settle(&self, written: Result<Object, kube::Error>) -> Result<bool, kube::Error> {

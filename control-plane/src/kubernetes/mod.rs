@@ -7,6 +7,7 @@
 //! issuer       the Secret with the authority's keys: made once, followed by every replica
 //! lease        who writes
 //! trust_maps   the public roots, in every namespace with meshed pods
+//! statuses     conditions of routes    events: what people are told of objects that are not in force
 //! review       whose token it is
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! proxy.
 
 mod collect;
+mod events;
 #[cfg(test)]
 mod fake;
 mod gateway;
@@ -24,6 +26,7 @@ mod keys;
 mod lease;
 mod reflect;
 mod review;
+mod statuses;
 #[cfg(test)]
 mod tests;
 mod trust_maps;
@@ -38,10 +41,12 @@ use minimesh_index::resource::{EndpointSlice, Namespace, Node, Pod, Service};
 use minimesh_index::{Event, ObjectKey};
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use events::Events;
 pub(crate) use heard::Heard;
 pub(crate) use issuer::{Issuer, IssuerError};
 pub(crate) use lease::{Leadership, Lease};
 pub(crate) use review::Reviewer;
+pub(crate) use statuses::Statuses;
 pub(crate) use trust_maps::TrustMaps;
 
 use kept::{Kept, resource};
@@ -91,6 +96,8 @@ pub enum ConnectError {
 impl Cluster {
     /// By `KUBECONFIG`, `~/.kube/config`, or the pod's service account. Nothing is dialled yet.
     pub(crate) async fn connect() -> Result<Cluster, ConnectError> {
+        // kube asks for the process's provider; where somebody has set it already it is the same
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Cluster::of(Config::infer().await?)?)
     }
 

@@ -11,14 +11,15 @@ use minimesh_api::grpc::identity_server::Identity;
 use minimesh_api::model::RotationPhase;
 use minimesh_api::wire::Certify;
 use minimesh_identity::PrivateKey;
-use minimesh_index::{Event, Index, Kind, ObjectKey, Settings};
+use minimesh_index::{Condition, Event, Index, Kind, ObjectKey, ParentStatus, RouteStatus, Settings};
+use minimesh_runtime::drain;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Request};
 
 use super::fake::Fake;
-use super::{Issuer, IssuerError, Leadership, Lease, Source, TrustMaps};
+use super::{Events, Issuer, IssuerError, Leadership, Lease, Source, Statuses, TrustMaps};
 use crate::certify::Certifier;
 use crate::issuing::InForce;
 use crate::ledger::Ledger;
@@ -176,6 +177,11 @@ async fn a_quiet_cluster_is_heard_of_all_the_time_and_a_silent_one_is_not() {
     assert_eq!(cluster.heard.silent(), None);
 }
 
+/// Nothing ends.
+fn quiet() -> drain::Watch {
+    drain::channel().1
+}
+
 async fn leads(leadership: &mut Leadership) {
     timeout(NEVER, leadership.gained()).await.expect("it leads");
 }
@@ -183,9 +189,9 @@ async fn leads(leadership: &mut Leadership) {
 #[tokio::test(start_paused = true)]
 async fn one_replica_writes_and_another_takes_over_when_it_is_silent() {
     let fake = Fake::new();
-    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(quiet());
     leads(&mut first).await;
-    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn();
+    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn(quiet());
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(first.leads() && !second.leads());
     drop(first);
@@ -197,11 +203,97 @@ async fn one_replica_writes_and_another_takes_over_when_it_is_silent() {
 #[tokio::test(start_paused = true)]
 async fn who_cannot_renew_stops_writing_before_another_begins() {
     let fake = Fake::new();
-    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(quiet());
     leads(&mut first).await;
     fake.fail("coordination.k8s.io/v1/leases", Some(500));
     tokio::time::sleep(Duration::from_secs(14)).await;
     assert!(!first.leads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_ends_lets_go_and_another_writes_soon() {
+    let fake = Fake::new();
+    let (trigger, drain) = drain::channel();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(drain);
+    leads(&mut first).await;
+    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn(quiet());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let began = Instant::now();
+    trigger.start();
+    leads(&mut second).await;
+    assert!(!first.leads() && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// Looks every 10 ms, in paused time.
+async fn eventually<T>(look: impl Fn() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            match look() {
+                Some(found) => break found,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    timeout(NEVER, found).await.expect("it happens")
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
+    let fake = Fake::new();
+    fake.serve("v1/HTTPRoute", true);
+    let mut route = named("shop", "carts");
+    route["metadata"]["generation"] = json!(2);
+    let foreign = json!({"controllerName": "example.com/other", "parentRef": {"name": "g"}, "conditions": []});
+    route["status"] = json!({"parents": [foreign]});
+    fake.apply(ROUTES, route);
+    let status = |generation, accepted| {
+        let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
+        let message = String::new();
+        let condition = Condition { condition_type: "Accepted", status: accepted, reason: "Accepted", message };
+        let parents = vec![ParentStatus { parent, conditions: vec![condition] }];
+        let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
+        Arc::from([RouteStatus { route, generation: Some(generation), parents }])
+    };
+    let (judged, routes) = watch::channel(status(1, false));
+    let client = fake.cluster().client;
+    tokio::spawn(Statuses { client, leadership: Leadership::fixed(true), routes }.run());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
+    assert_eq!(parents(), json!([foreign]), "generation 1 is not what is there");
+    judged.send_replace(status(2, true));
+    let written = eventually(|| parents().as_array().filter(|parents| parents.len() == 2).cloned()).await;
+    let condition = &written[1]["conditions"][0];
+    assert_eq!(
+        (&written[0], &condition["status"], &condition["observedGeneration"]),
+        (&foreign, &json!("True"), &json!(2))
+    );
+    let writes = || fake.count(&format!("PUT {ROUTES}"));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(writes(), 1, "what is there is not written again");
+    judged.send_replace(Arc::from([]));
+    eventually(|| (parents() == json!([foreign])).then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_not_in_force_gets_one_event() {
+    let fake = Fake::new();
+    let mut broken = service("broken", 0);
+    broken["metadata"]["uid"] = json!("u-9");
+    fake.apply(SERVICES, broken);
+    let cluster = fake.cluster();
+    let mut source = cluster.watch();
+    first(&mut source).await;
+    let (leadership, problems) = (Leadership::fixed(true), source.problems.clone());
+    tokio::spawn(Events { client: cluster.client, leadership, replica: "a".into(), problems }.run());
+    let events = || fake.all("events.k8s.io/v1/events");
+    let event = eventually(|| events().first().cloned()).await;
+    assert_eq!(
+        (&event["regarding"]["kind"], &event["regarding"]["name"], &event["regarding"]["uid"], &event["type"]),
+        (&json!("Service"), &json!("broken"), &json!("u-9"), &json!("Warning"))
+    );
+    assert!(event["note"].as_str().is_some_and(|note| note.starts_with("spec.ports[0].port: ")), "{event}");
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(events().len(), 1);
 }
 
 fn issuer(fake: &Fake, leads: bool) -> Issuer {
@@ -321,7 +413,7 @@ async fn a_pods_token_becomes_a_certificate_and_nothing_else_does() {
     fake.token("of a pod that was there before", review("carts", "carts-1", "u-0"));
     let metrics = Metrics::new().0;
     let args = Cli::parse_from(["control-plane", "--kubernetes"]).args;
-    let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), "a").await.expect("an origin");
+    let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), "a", &quiet()).await.expect("an origin");
     let settings = Settings {
         trust_domain: "cluster.local".to_owned(),
         cluster_networks: Vec::new(),

@@ -17,7 +17,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time;
 use minimesh_api::model::TrustBundle;
 use minimesh_identity::Error;
-use minimesh_index::{Changes, Event, Index, Kind, Object, PodInfo};
+use minimesh_index::{Changes, Event, Index, Kind, Object, PodInfo, RouteStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -37,6 +37,7 @@ pub(crate) struct Publisher {
     commands: mpsc::Sender<Command>,
     synced: watch::Receiver<bool>,
     meshed: watch::Receiver<Arc<BTreeSet<Arc<str>>>>,
+    routes: watch::Receiver<Arc<[RouteStatus]>>,
 }
 
 /// The publisher does not answer: the first list is not complete, or the process ends.
@@ -64,17 +65,20 @@ impl Publisher {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (synced, is_synced) = watch::channel(index.is_synced());
         let (meshed, are_meshed) = watch::channel(Arc::default());
+        let (routes, judged) = watch::channel(Arc::default());
         let (answers, tokens) = (HashMap::new(), BTreeMap::new());
         let trust = in_force.now().trust()?;
-        let state = State { index, trust, tokens, answers, synced, meshed, metrics };
+        let state = State { index, trust, tokens, answers, synced, meshed, routes, metrics };
         tokio::spawn(state.run(receiver, events, in_force));
-        Ok(Publisher { commands, synced: is_synced, meshed: are_meshed })
+        Ok(Publisher { commands, synced: is_synced, meshed: are_meshed, routes: judged })
     }
 
     /// A handle of a task that the test runs.
     #[cfg(test)]
     pub(crate) fn of(commands: mpsc::Sender<Command>) -> Publisher {
-        Publisher { commands, synced: watch::channel(true).1, meshed: watch::channel(Arc::default()).1 }
+        let (synced, meshed, routes) =
+            (watch::channel(true).1, watch::channel(Arc::default()).1, watch::channel(Arc::default()).1);
+        Publisher { commands, synced, meshed, routes }
     }
 
     /// Whether the first complete list is in.
@@ -85,6 +89,11 @@ impl Publisher {
     /// Namespaces in which pods are meshed or will be.
     pub(crate) fn meshed_namespaces(&self) -> watch::Receiver<Arc<BTreeSet<Arc<str>>>> {
         self.meshed.clone()
+    }
+
+    /// Conditions of every route, once there are any, and whenever they change.
+    pub(crate) fn route_statuses(&self) -> watch::Receiver<Arc<[RouteStatus]>> {
+        self.routes.clone()
     }
 
     /// A pod by its name.
@@ -130,6 +139,7 @@ struct State {
     answers: HashMap<Question, watch::Sender<Option<Arc<Published>>>>,
     synced: watch::Sender<bool>,
     meshed: watch::Sender<Arc<BTreeSet<Arc<str>>>>,
+    routes: watch::Sender<Arc<[RouteStatus]>>,
     metrics: Arc<Metrics>,
 }
 
@@ -178,8 +188,8 @@ impl State {
         self.metrics.events.add(count as u64);
         self.note_meshed();
         let published = self.publish(&changes);
-        if changes.routes || changes.everything {
-            self.log_routes();
+        if self.index.is_synced() && (changes.routes || changes.everything) {
+            self.note_routes();
         }
         info!(events = count, published, micros = began.elapsed().as_micros() as u64, "objects changed");
     }
@@ -280,9 +290,14 @@ impl State {
         }
     }
 
-    /// Says which routes are not in force; with Kubernetes this becomes their status.
-    fn log_routes(&self) {
-        for status in self.index.route_statuses() {
+    /// Tells who writes them back, and says which routes are not in force, once.
+    fn note_routes(&self) {
+        let now: Arc<[RouteStatus]> = self.index.route_statuses().into();
+        let before = self.routes.send_replace(Arc::clone(&now));
+        // both are in the order of their keys
+        let known = |status: &RouteStatus| before.binary_search_by(|known| known.route.cmp(&status.route));
+        let is_news = |status: &&RouteStatus| known(status).ok().is_none_or(|at| before[at] != **status);
+        for status in now.iter().filter(is_news) {
             for condition in status.parents.iter().flat_map(|parent| &parent.conditions) {
                 let good = condition.status != (condition.condition_type == "PartiallyInvalid");
                 if !good {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use minimesh_api::model::{
@@ -61,6 +62,8 @@ pub enum TargetSnapshot {
         protocol: Protocol,
         /// Attached routes; empty: everything goes to `service`.
         routes: Arc<RouteTable>,
+        /// Without a route: a client stays with the endpoint that it had, for so long since it used it last.
+        client_affinity: Option<Duration>,
     },
 }
 

@@ -284,7 +284,12 @@ fn compile(target: Target) -> Result<TargetSnapshot, Invalid> {
         Target::Service(service) => {
             let routes = RouteTable::compile(&service.http_routes)
                 .map_err(|error| Invalid::new(format!("service.{}", error.field), error.reason))?;
-            TargetSnapshot::Service { service: service.service, protocol: service.protocol, routes: Arc::new(routes) }
+            TargetSnapshot::Service {
+                service: service.service,
+                protocol: service.protocol,
+                routes: Arc::new(routes),
+                client_affinity: service.client_affinity,
+            }
         }
     })
 }

@@ -11,6 +11,7 @@ use minimesh_balance::pick_p2c;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::affinity::Affinity;
 use super::endpoint::Endpoint;
 use crate::control::State;
 use crate::error::{Error, Kind, Side};
@@ -46,6 +47,7 @@ pub(crate) struct Backend {
     unsent: OnceCell<Arc<EdgeCells>>,
     /// There may be endpoints that were never asked.
     fresh: Cell<bool>,
+    affinity: Affinity,
 }
 
 #[derive(Clone, Default)]
@@ -116,10 +118,16 @@ impl Backend {
             list: RefCell::default(),
             unsent: OnceCell::new(),
             fresh: Cell::new(false),
+            affinity: Affinity::default(),
         })
     }
 
-    /// Picks an endpoint, by two random choices and their loads.
+    /// A client stays with the endpoint that it had, for so long since it used it last; `None`: it does not.
+    pub(super) fn stay_for(&self, time: Option<Duration>) {
+        self.affinity.set(time);
+    }
+
+    /// Picks an endpoint, by two random choices and their loads, unless the Service has its clients stay with one.
     pub(crate) async fn pick(&self, worker: &Worker, tried: &Tried) -> Result<Rc<Endpoint>, Error> {
         let mut list = self.current(worker);
         if !list.known {
@@ -127,6 +135,9 @@ impl Backend {
             list = self.current(worker);
         }
         let serving = &list.serving;
+        if let Some(endpoint) = self.affinity.pick(serving, tried, || worker.pod()) {
+            return Ok(endpoint);
+        }
         let now = Instant::now().into_std();
         let picked = pick_p2c(serving.len(), |index| &serving[index].slot, now, &mut worker.random.borrow_mut());
         // An endpoint that was never asked gets one request, and is then known: any guess of its latency starves or floods it.

@@ -3,6 +3,7 @@
 //! `serve` is the life of one of them. `http` is the life of one request, `tcp` carries everything else, `sniff` finds out
 //! which; `choose` decides where a request goes, and `again` whether it goes there once more; `target`, `backend` and `endpoint` are what this worker knows of the other side.
 
+mod affinity;
 mod again;
 mod backend;
 mod choose;

@@ -174,9 +174,10 @@ impl Plan {
                 Plan::Endpoint(Endpoint::new(endpoint.clone(), None, own))
             }
             TargetSnapshot::Passthrough(reason) => Plan::Passthrough(Endpoint::passthrough(address, word(*reason))),
-            TargetSnapshot::Service { service, protocol, routes } => {
+            TargetSnapshot::Service { service, protocol, routes, client_affinity } => {
                 let family = Family::of(address);
                 let own = worker.targets.backend(worker, service, family).await;
+                own.stay_for(*client_affinity);
                 let mut backends = Vec::with_capacity(routes.backends().len());
                 for reference in routes.backends() {
                     backends.push(match reference {

@@ -3,6 +3,7 @@
 //! `Mesh` is the world of a test: a Service address whose endpoints are inbound proxies in front of `App`s. Original
 //! destinations are injected (`Origin::Fixed`); everything else is what runs in production.
 
+mod affinity;
 mod chaos;
 mod churn;
 mod edges;
@@ -133,7 +134,7 @@ impl Mesh {
 
     fn routed(&self, protocol: Protocol, routes: &[HttpRoute], endpoints: Vec<Endpoint>) {
         let routes = Arc::new(RouteTable::compile(routes).expect("routes"));
-        let snapshot = TargetSnapshot::Service { service: key(), protocol, routes };
+        let snapshot = TargetSnapshot::Service { service: key(), protocol, routes, client_affinity: None };
         self.client.control.target(SERVICE.parse().expect("address"), snapshot);
         self.endpoints(endpoints);
     }

@@ -14,6 +14,8 @@ use crate::resource::{GrpcRoute, HttpRoute, HttpRouteRule, Kind, Metadata, Objec
 pub(crate) struct RouteEntry {
     pub(crate) key: ObjectKey,
     pub(crate) created: Option<Timestamp>,
+    /// Of the object that this was read from.
+    pub(crate) generation: Option<i64>,
     /// Of kind Service, in the order written.
     pub(crate) parents: Vec<Parent>,
     /// Backends that may exist stand as Services; whether they do, and may be referred to, is a join.
@@ -98,6 +100,7 @@ impl RouteEntry {
         Self {
             key,
             created: metadata.creation_timestamp,
+            generation: metadata.generation,
             parents,
             route,
             acceptance,

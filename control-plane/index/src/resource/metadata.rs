@@ -25,6 +25,9 @@ pub struct Metadata {
     /// Annotations.
     #[serde(default, deserialize_with = "absent::string_map", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Counts changes of what is wanted; set by the API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
     /// Age decides between objects that claim the same thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<Timestamp>,

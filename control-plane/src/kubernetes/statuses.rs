@@ -1,0 +1,267 @@
+//! Conditions of routes, written back as our controller's: what the index judged of the object as it is, and nothing else.
+//!
+//! Written by the replica that leads. Entries and conditions of others stay as they are and where they are, and what is there already
+//! is not written again: two controllers that mend each other's order would do so for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
+use minimesh_index::resource::ParentRef;
+use minimesh_index::{Condition, Kind, ObjectKey, ParentStatus, RouteStatus};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use super::gateway::served;
+use super::lease::Leadership;
+use super::reflect::in_words;
+
+/// What the writer needs.
+pub(crate) struct Statuses {
+    /// Whom it writes to.
+    pub(crate) client: Client,
+    /// Whether it may.
+    pub(crate) leadership: Leadership,
+    /// What it writes.
+    pub(crate) routes: watch::Receiver<Arc<[RouteStatus]>>,
+}
+
+/// What became of a status.
+enum Outcome {
+    /// It stands there.
+    Written,
+    /// The object is another one than was judged; its news is on its way.
+    Behind,
+}
+
+impl Statuses {
+    /// Writes until nobody judges any more.
+    pub(crate) async fn run(mut self) {
+        let mut written: BTreeMap<ObjectKey, RouteStatus> = BTreeMap::new();
+        let mut afresh = Instant::now() + AFRESH;
+        loop {
+            self.leadership.gained().await;
+            if Instant::now() >= afresh {
+                written.clear();
+                afresh = Instant::now() + AFRESH;
+            }
+            let again = match self.write(&mut written).await {
+                true => AFRESH,
+                false => AGAIN,
+            };
+            let ended = tokio::select! {
+                changed = self.routes.changed() => changed.is_err(),
+                () = sleep(again) => false,
+            };
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Writes what is not written yet; false: not everything could be.
+    async fn write(&mut self, written: &mut BTreeMap<ObjectKey, RouteStatus>) -> bool {
+        let wanted = Arc::clone(&self.routes.borrow_and_update());
+        let keys: BTreeSet<&ObjectKey> = wanted.iter().map(|status| &status.route).collect();
+        // a route without a parent of ours any more keeps no word of ours
+        let left: Vec<RouteStatus> = written.values().filter(|status| !keys.contains(&status.route)).cloned().collect();
+        let left = left.into_iter().map(|status| RouteStatus { parents: Vec::new(), generation: None, ..status });
+        let news: Vec<RouteStatus> =
+            wanted.iter().filter(|status| written.get(&status.route) != Some(status)).cloned().chain(left).collect();
+        let (mut kinds, mut all) = (BTreeMap::new(), true);
+        for status in news {
+            match self.put(&status, &mut kinds).await {
+                Ok(Outcome::Written) if status.parents.is_empty() => drop(written.remove(&status.route)),
+                Ok(Outcome::Written) => drop(written.insert(status.route.clone(), status)),
+                Ok(Outcome::Behind) => all = false,
+                Err(error) => {
+                    warn!(route = %status.route, error = in_words(&error), "its status cannot be written; trying again");
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    async fn put(
+        &self,
+        status: &RouteStatus,
+        kinds: &mut BTreeMap<Kind, Option<ApiResource>>,
+    ) -> Result<Outcome, kube::Error> {
+        let key = &status.route;
+        let known = kinds.get(&key.kind).cloned();
+        let resource = match known {
+            Some(resource) => resource,
+            None => served(&self.client, key.kind).await?,
+        };
+        kinds.insert(key.kind, resource.clone());
+        // Its kind is served no more, or it is gone itself: so is its status.
+        let Some(resource) = resource else { return Ok(Outcome::Written) };
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.namespace, &resource);
+        let Some(mut object) = api.get_opt(&key.name).await? else { return Ok(Outcome::Written) };
+        if status.generation.is_some() && object.metadata.generation != status.generation {
+            return Ok(Outcome::Behind);
+        }
+        let before = object.data["status"]["parents"].as_array().cloned().unwrap_or_default();
+        let after = merged(&before, &status.parents, object.metadata.generation, Timestamp::now());
+        if after == before {
+            return Ok(Outcome::Written);
+        }
+        object.data["status"]["parents"] = Value::Array(after);
+        match api.replace_status(&key.name, &PostParams::default(), &object).await {
+            Ok(_) => {
+                debug!(route = %key, "status written");
+                Ok(Outcome::Written)
+            }
+            Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(Outcome::Behind),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// `before` with our entries as they are to be: in their place where they were, at the end where they are new.
+fn merged(before: &[Value], wanted: &[ParentStatus], generation: Option<i64>, now: Timestamp) -> Vec<Value> {
+    let mut missing: Vec<&ParentStatus> = wanted.iter().collect();
+    let mut after = Vec::with_capacity(before.len() + wanted.len());
+    for entry in before {
+        if entry["controllerName"] != CONTROLLER {
+            after.push(entry.clone());
+            continue;
+        }
+        let parent = ParentRef::deserialize(&entry["parentRef"]).ok();
+        let at = missing.iter().position(|status| Some(&status.parent) == parent.as_ref());
+        if let Some(at) = at {
+            after.push(entry_of(missing.remove(at), entry, generation, now));
+        }
+    }
+    after.extend(missing.into_iter().map(|status| entry_of(status, &Value::Null, generation, now)));
+    after
+}
+
+fn entry_of(status: &ParentStatus, before: &Value, generation: Option<i64>, now: Timestamp) -> Value {
+    let none = Vec::new();
+    let known = before["conditions"].as_array().unwrap_or(&none);
+    let ours = |condition: &Condition| {
+        let same = known.iter().find(|known| known["type"] == condition.condition_type);
+        let status = if condition.status { "True" } else { "False" };
+        let since = same.filter(|known| known["status"] == status).map(|known| known["lastTransitionTime"].clone());
+        let mut written = json!({
+            "type": condition.condition_type,
+            "status": status,
+            "reason": condition.reason,
+            "message": cut(&condition.message),
+            "lastTransitionTime": since.unwrap_or_else(|| json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())),
+        });
+        if let Some(generation) = generation {
+            written["observedGeneration"] = json!(generation);
+        }
+        written
+    };
+    let foreign = known.iter().filter(|known| !OURS.iter().any(|ours| known["type"] == *ours));
+    let conditions: Vec<Value> = status.conditions.iter().map(ours).chain(foreign.cloned()).collect();
+    json!({ "parentRef": parent_ref(&status.parent), "controllerName": CONTROLLER, "conditions": conditions })
+}
+
+/// As written: what is absent stays so.
+fn parent_ref(parent: &ParentRef) -> Value {
+    let mut value = serde_json::to_value(parent).unwrap_or_default();
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, field| !field.is_null());
+    }
+    value
+}
+
+/// The API server's bound.
+fn cut(message: &str) -> &str {
+    let end =
+        message.char_indices().map(|(at, letter)| at + letter.len_utf8()).take_while(|end| *end <= MESSAGE).last();
+    &message[..end.unwrap_or(0)]
+}
+
+/// By which entries of ours are known.
+pub(super) const CONTROLLER: &str = "minimesh.io/control-plane";
+/// Conditions that we write.
+const OURS: [&str; 3] = ["Accepted", "PartiallyInvalid", "ResolvedRefs"];
+const MESSAGE: usize = 32_768;
+/// Everything is compared again after that, so that what somebody overwrote comes back.
+const AFRESH: Duration = Duration::from_secs(300);
+/// After an error, or where an object was newer than what was judged.
+const AGAIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parent(port: Option<u16>) -> ParentRef {
+        let (group, kind) = (Some(String::new()), Some("Service".to_owned()));
+        ParentRef { group, kind, namespace: None, name: "carts".to_owned(), section_name: None, port }
+    }
+
+    fn accepted(port: Option<u16>, status: bool) -> ParentStatus {
+        let reason = if status { "Accepted" } else { "NoMatchingParent" };
+        let condition = Condition { condition_type: "Accepted", status, reason, message: "m".to_owned() };
+        ParentStatus { parent: parent(port), conditions: vec![condition] }
+    }
+
+    fn time(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn foreign(name: &str) -> Value {
+        json!({"controllerName": "example.com/other", "parentRef": {"name": name}, "conditions": [{"type": "Accepted"}]})
+    }
+
+    #[test]
+    fn a_parent_is_named_as_written_with_the_generation_that_was_judged() {
+        let expected = json!({
+            "parentRef": {"group": "", "kind": "Service", "name": "carts", "port": 80},
+            "controllerName": "minimesh.io/control-plane",
+            "conditions": [{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "m",
+                "lastTransitionTime": "1970-01-01T00:00:07Z", "observedGeneration": 3}],
+        });
+        assert_eq!(merged(&[], &[accepted(Some(80), true)], Some(3), time(7)), [expected]);
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_another_content_later() {
+        let wanted = [accepted(None, true), accepted(Some(80), false)];
+        let first = merged(&[foreign("a")], &wanted, Some(3), time(7));
+        let other_order = [wanted[1].clone(), wanted[0].clone()];
+        assert_eq!(merged(&first, &other_order, Some(3), time(99)), first);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_until_its_status_changes() {
+        let first = merged(&[], &[accepted(None, true)], Some(3), time(7));
+        let since = |entries: &[Value]| entries[0]["conditions"][0]["lastTransitionTime"].as_str().map(str::to_owned);
+        let same = merged(&first, &[accepted(None, true)], Some(4), time(8));
+        assert_eq!((since(&same), &same[0]["conditions"][0]["observedGeneration"]), (since(&first), &json!(4)));
+        let other = merged(&first, &[accepted(None, false)], Some(4), time(8));
+        assert_eq!(since(&other).as_deref(), Some("1970-01-01T00:00:08Z"));
+    }
+
+    #[test]
+    fn entries_and_conditions_of_others_stay_where_they_are() {
+        let mut ours = merged(&[], &[accepted(None, true), accepted(Some(80), true)], Some(3), time(7));
+        ours[0]["conditions"].as_array_mut().unwrap().push(json!({"type": "example.com/Seen", "status": "True"}));
+        let before = [foreign("a"), ours[0].clone(), foreign("b"), ours[1].clone()];
+        let after = merged(&before, &[accepted(None, false)], Some(3), time(9));
+        assert_eq!((&after[0], &after[2], after.len()), (&before[0], &before[2], 3), "port 80 is no parent any more");
+        assert_eq!(after[1]["conditions"][1], json!({"type": "example.com/Seen", "status": "True"}));
+        assert_eq!(merged(&before, &[], None, time(9)), [foreign("a"), foreign("b")]);
+    }
+
+    #[test]
+    fn a_message_fits_the_bound_and_ends_between_letters() {
+        assert_eq!(cut("short"), "short");
+        let long = "ü".repeat(MESSAGE);
+        assert_eq!(cut(&long).len(), MESSAGE);
+        assert_eq!(cut(&format!("x{long}")).len(), MESSAGE - 1);
+    }
+}
