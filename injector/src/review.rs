@@ -20,6 +20,8 @@ pub(crate) struct Question {
 pub(crate) enum Unreadable {
     #[error("the body is not JSON: {0}")]
     Json(String),
+    #[error("the body has more than {MOST_VALUES} values: no pod has")]
+    Large,
     #[error("the body is not an AdmissionReview of admission.k8s.io/v1: {0}")]
     Review(&'static str),
 }
@@ -35,6 +37,9 @@ pub(crate) enum Verdict {
 
 impl Question {
     pub(crate) fn read(body: &[u8]) -> Result<Question, Unreadable> {
+        if values(body) > MOST_VALUES {
+            return Err(Unreadable::Large);
+        }
         let mut review: Value = serde_json::from_slice(body).map_err(|error| Unreadable::Json(error.to_string()))?;
         let unreadable = |what| Err(Unreadable::Review(what));
         if review["kind"] != "AdmissionReview" || review["apiVersion"] != VERSION {
@@ -99,6 +104,21 @@ fn review(response: Value) -> Value {
     json!({ "apiVersion": VERSION, "kind": "AdmissionReview", "response": response })
 }
 
+/// How many values JSON has, about: each takes many times its text in memory. What stands in quotes counts once.
+fn values(body: &[u8]) -> usize {
+    let (mut count, mut quoted, mut escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b':' | b'[' | b'{' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// The API server cuts what is longer, and all of them where they are many.
 fn warning(text: &str) -> Value {
     let text = format!("minimesh: {text}");
@@ -113,6 +133,8 @@ fn is_name(name: &str) -> bool {
 
 const VERSION: &str = "admission.k8s.io/v1";
 const LONGEST_WARNING: usize = 256;
+/// Twenty times what a pod of a large chart has.
+pub(crate) const MOST_VALUES: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
@@ -206,6 +228,11 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        assert_eq!(values(br#"{"a": [1, 2], "b": ",,[{\\", "c\"": {}}"#), 9);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! HTTPS for one client, the API server: POST /inject with an AdmissionReview. Bounds everything that a peer can make it hold,
-//! and answers in less time than the API server waits.
+//! and answers in less time than the API server waits. Anybody who reaches the port can ask: who is slow, or asks for much, waits
+//! with others of that kind and not before everybody else.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -18,7 +19,7 @@ use kube::Client;
 use minimesh_runtime::drain;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -36,13 +37,22 @@ pub(crate) struct Webhook {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
-    /// Reviews of large pods take memory: not too many at once.
+    /// Reviews take memory: not too many at once.
     reviews: Semaphore,
+    /// Large bodies, from their first bytes to the answer: they take much of it, and may come slowly.
+    large: Semaphore,
+}
+
+/// A body, and its place among the large ones.
+struct Asked<'w> {
+    body: Vec<u8>,
+    place: Option<SemaphorePermit<'w>>,
 }
 
 impl Webhook {
     pub(crate) fn new(client: Client, settings: Settings, metrics: Metrics) -> Webhook {
-        Webhook { client, settings, metrics, reviews: Semaphore::new(MOST_REVIEWS) }
+        let (reviews, large) = (Semaphore::new(MOST_REVIEWS), Semaphore::new(MOST_LARGE));
+        Webhook { client, settings, metrics, reviews, large }
     }
 
     /// Accepts connections until the drain begins, and for a moment longer: until every API server knows that we are leaving.
@@ -148,14 +158,15 @@ impl Webhook {
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let _place = self.reviews.acquire().await.expect("the semaphore is never closed");
-        let body = match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
+        let asked = match self.body(body).await {
+            Ok(asked) => asked,
             Err(error) => {
                 self.metrics.malformed.increment();
                 return text(StatusCode::PAYLOAD_TOO_LARGE, format_args!("the body was not read: {error}"));
             }
         };
+        let Asked { body, place: _large } = asked;
+        let _place = self.reviews.acquire().await.expect("the semaphore is never closed");
         let question = match Question::read(&body) {
             Ok(question) => question,
             Err(unreadable) => {
@@ -166,6 +177,24 @@ impl Webhook {
         };
         drop(body);
         json(&self.answer(&question).await)
+    }
+
+    async fn body<B>(&self, body: B) -> Result<Asked<'_>, Box<dyn std::error::Error + Send + Sync>>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut frames = pin!(Limited::new(body, MAX_BODY));
+        let mut asked = Asked { body: Vec::new(), place: None };
+        while let Some(frame) = frames.frame().await {
+            // Trailers say nothing.
+            let Ok(data) = frame?.into_data() else { continue };
+            if asked.place.is_none() && asked.body.len() + data.len() > SMALL {
+                asked.place = Some(self.large.acquire().await?);
+            }
+            asked.body.extend_from_slice(&data);
+        }
+        Ok(asked)
     }
 
     async fn answer(&self, question: &Question) -> serde_json::Value {
@@ -225,15 +254,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A few API servers with a few connections each.
 const MOST_CONNECTIONS: usize = 128;
 const MOST_REVIEWS: usize = 8;
+const MOST_LARGE: usize = 2;
+/// Pods as people write them, with room.
+const SMALL: usize = 64 * 1024;
 const MAX_HEAD: usize = 64 * 1024;
 /// The API server stores no object above 1.5 MiB; a review holds one, and may hold its former self.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::review::MOST_VALUES;
 
     /// An API server that answers from a function.
     fn webhook(answer: fn(&str) -> (u16, Value)) -> Webhook {
@@ -306,14 +343,58 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_review_disturbs_nothing() {
+    async fn what_is_no_review_is_refused_and_counted_and_disturbs_nothing() {
         let webhook = webhook(shop);
-        assert_eq!(post(&webhook, "{").await.0, StatusCode::BAD_REQUEST);
+        let secret = json!({ "uid": "u", "kind": { "kind": "Secret" }, "namespace": "shop", "object": {} });
+        let secret = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": secret });
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let many = format!("[{}0]", "0,".repeat(MOST_VALUES));
+        for body in ["{".to_owned(), "[]".to_owned(), secret.to_string(), deep, many] {
+            assert_eq!(post(&webhook, body).await.0, StatusCode::BAD_REQUEST);
+        }
         assert_eq!(post(&webhook, vec![b' '; MAX_BODY + 1]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(webhook.metrics.malformed.value(), 6);
+        let nothing = response(&webhook, review("shop", Value::Null)).await;
+        assert_eq!((&nothing["allowed"], &nothing["status"]["code"]), (&json!(false), &json!(400)), "{nothing}");
         let get = Request::get("/inject").body(Full::new(Bytes::new())).expect("a request");
         assert_eq!(webhook.respond(get).await.status(), StatusCode::METHOD_NOT_ALLOWED);
         let elsewhere = Request::post("/").body(Full::new(Bytes::new())).expect("a request");
         assert_eq!(webhook.respond(elsewhere).await.status(), StatusCode::NOT_FOUND);
         assert_eq!(response(&webhook, review("shop", web())).await["allowed"], true);
+    }
+
+    /// A body of which a part has come, and no more.
+    struct Slow(Option<Bytes>);
+
+    impl Body for Slow {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.take().map_or(Poll::Pending, |part| Poll::Ready(Some(Ok(Frame::data(part)))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_senders_keep_nobody_waiting_but_others_with_much_to_say() {
+        let webhook = Arc::new(webhook(shop));
+        let mut slow = JoinSet::new();
+        for at in 1..MOST_CONNECTIONS {
+            let part = vec![b' '; at * 2 * SMALL / MOST_CONNECTIONS];
+            let request = Request::post("/inject").body(Slow(Some(part.into()))).expect("a request");
+            let webhook = Arc::clone(&webhook);
+            slow.spawn(async move { webhook.respond(request).await.status() });
+        }
+        let pod = async {
+            // the slow ones have all begun by then
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            response(&webhook, review("shop", web())).await
+        };
+        assert_eq!(pod.await["allowed"], true);
+        assert_eq!(slow.len(), MOST_CONNECTIONS - 1, "they are still at it");
+        assert!(slow.join_all().await.iter().all(|status| *status == StatusCode::GATEWAY_TIMEOUT));
+        let large = json!({ "metadata": { "name": "web", "annotations": { "a": "x".repeat(2 * SMALL) } },
+            "spec": { "containers": [{ "name": "web" }] } });
+        assert_eq!(response(&webhook, review("shop", large)).await["allowed"], true);
     }
 }
