@@ -19,20 +19,20 @@ use minimesh_runtime::drain;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::codegen::http::Request;
 use tonic::service::Routes;
 use tower::ServiceExt;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::issuing::InForce;
 use crate::ledger::Certificate;
 use crate::metrics::{Metrics, Open};
 use crate::peer::Peer;
-use crate::watch::ConnectionAge;
+use crate::watch::Carrier;
 
 /// What every connection of proxies shares.
 #[derive(Clone, Debug)]
@@ -125,11 +125,15 @@ impl Server {
         let _open = Open::new(&self.metrics.connections);
         let (age, aged) = watch::channel(false);
         let longest = if peer.id.is_some() { connection_age() } else { STRANGER };
-        let service = with_peer(self.routes, peer.clone(), ConnectionAge(aged));
+        let cut = Arc::new(Notify::new());
+        let service = with_peer(self.routes, peer.clone(), Carrier { aged, cut: Arc::clone(&cut) });
         let connection = http().serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = cut.notified() => {
+                return info!(address = %peer.address, id = ?peer.id, "connection dropped: its proxy does not read");
+            }
             () = sleep(longest) => {
                 connection.as_mut().graceful_shutdown();
                 age.send_replace(true);
@@ -154,7 +158,7 @@ impl Server {
 pub(crate) async fn serve_local(routes: Routes, stream: impl Io, id: Option<SpiffeId>, drain: drain::Watch) {
     let (_age, aged) = watch::channel(false);
     let peer = Peer { address: SocketAddr::from(([127, 0, 0, 1], 0)), id, certificate: None };
-    let service = with_peer(routes, peer, ConnectionAge(aged));
+    let service = with_peer(routes, peer, Carrier { aged, cut: Arc::default() });
     let mut connection = pin!(http().serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ = connection.as_mut() => return,
@@ -177,7 +181,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 fn with_peer(
     routes: Routes,
     peer: Peer,
-    age: ConnectionAge,
+    carrier: Carrier,
 ) -> TowerToHyperService<
     impl tower::Service<
         Request<Incoming>,
@@ -190,7 +194,7 @@ fn with_peer(
 > {
     TowerToHyperService::new(routes.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        request.extensions_mut().insert(age.clone());
+        request.extensions_mut().insert(carrier.clone());
         request
     }))
 }

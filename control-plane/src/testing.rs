@@ -157,6 +157,9 @@ fn credentials(issuer: &Authority, bundle: &Authority, id: &SpiffeId) -> Credent
     Credentials::new(leaf, bundle, &TicketKeys::new().expect("keys"), 1).expect("credentials")
 }
 
+/// What a test's client has not read and may be sent, as of a proxy.
+pub(crate) const WINDOW: u32 = 64 * 1024;
+
 /// A channel with these roots and this certificate.
 pub(crate) async fn secure(
     stream: impl Io,
@@ -174,5 +177,6 @@ pub(crate) async fn secure(
             TlsConnector::from(config).connect(name, stream).await.map(TokioIo::new)
         }
     });
-    Connection::from_static("http://control-plane").connect_with_connector(connector).await
+    let connection = Connection::from_static("http://control-plane").initial_stream_window_size(WINDOW);
+    connection.connect_with_connector(connector).await
 }

@@ -12,8 +12,8 @@ use minimesh_api::grpc::operator_server::OperatorServer;
 use minimesh_api::grpc::telemetry_client::TelemetryClient;
 use minimesh_api::grpc::telemetry_server::TelemetryServer;
 use minimesh_api::grpc::{CertifyRequest, EdgesRequest, ReportRequest, WatchRequest};
-use minimesh_api::model::{ReportedEdge, ResourceKey, TrustBundle};
-use minimesh_api::wire::{Certified, Certify, Hello, Report, Request, Response, State};
+use minimesh_api::model::{BackendKey, Endpoints, ReportedEdge, ResourceKey, TrustBundle};
+use minimesh_api::wire::{CHUNK_BYTES, Certified, Certify, Hello, Report, Request, Response, State};
 use minimesh_identity::authority::Authority;
 use minimesh_identity::{CertificateDer, Leaf, PrivateKey, SpiffeId, peer_id};
 use minimesh_runtime::drain;
@@ -50,7 +50,8 @@ struct World {
 impl World {
     fn new() -> World {
         let authority = Arc::new(Authority::create("cluster.local").expect("an authority"));
-        let (publisher, fake) = Fake::new([ResourceKey::Trust]).with_pod(pod("carts", TOKEN.as_bytes())).spawn();
+        let (publisher, fake) =
+            Fake::new([ResourceKey::Trust, carts()]).with_pod(pod("carts", TOKEN.as_bytes())).spawn();
         let (metrics, _) = Metrics::new();
         let (trigger, drain) = drain::channel();
         let reports = Reports::spawn(Arc::clone(&metrics));
@@ -204,6 +205,57 @@ async fn a_watch_stream_over_tls_gets_updates_and_ends_with_the_drain() {
     assert_eq!((update.version, update.state), (version, State::Trust(bundle)));
     world.trigger.start();
     assert_eq!(next().await, None);
+}
+
+fn carts() -> ResourceKey {
+    ResourceKey::Endpoints(BackendKey { namespace: "shop".into(), name: "carts".into(), port: 80 })
+}
+
+/// So many that they fill every buffer between here and a proxy several times.
+fn many() -> Endpoints {
+    let ports = 1..=400u16;
+    let one = |port| {
+        testing::endpoints(0..=255).0.into_iter().map(move |mut endpoint| {
+            endpoint.address.set_port(port);
+            endpoint
+        })
+    };
+    Endpoints::new(ports.flat_map(one).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_never_reads_is_cut_off_with_what_waits_for_it_and_nobody_else_notices() {
+    let world = World::new();
+    world.fake.publish(&carts(), testing::full(many()));
+    let subscribe = |key| [Request::Hello(Hello::new([1; 16])), Request::Subscribe { key, held_version: None }];
+    let open = async |requests: Vec<WatchRequest>| {
+        let requests = tokio_stream::iter(requests).chain(tokio_stream::pending());
+        let mut client = DiscoveryClient::new(world.connect(Some("carts")).await);
+        client.watch(requests).await.expect("accepted").into_inner()
+    };
+    let _unread = open(subscribe(carts()).iter().map(Into::into).collect()).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let waits = world.metrics.update_bytes.value();
+    let bound = u64::from(testing::WINDOW) + 3 * CHUNK_BYTES as u64;
+    assert!(waits > 0 && waits <= bound, "{waits} bytes are on their way to nobody");
+
+    let bundle =
+        |root| TrustBundle { trust_domain: "cluster.local".to_owned(), roots: vec![vec![root]], issuing: None };
+    let version = world.fake.publish(&ResourceKey::Trust, State::Trust(bundle(1)));
+    let ack = Request::Ack { key: ResourceKey::Trust, version };
+    let requests = subscribe(ResourceKey::Trust).iter().chain([&ack]).map(Into::into).collect();
+    let mut reading = open(requests).await;
+    let mut next = async || Response::try_from(reading.message().await.expect("no status").expect("open"));
+    assert!(matches!(next().await, Ok(Response::Hello(_))));
+    assert!(matches!(next().await, Ok(Response::Update(update)) if update.version == version));
+    assert_eq!((world.metrics.streams.value(), world.metrics.connections.value()), (2, 2));
+
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!((world.metrics.streams.value(), world.metrics.connections.value()), (1, 1));
+    assert_eq!((world.metrics.stalled.value(), world.metrics.update_bytes.value() - waits < 1_024), (1, true));
+    world.fake.publish(&ResourceKey::Trust, State::Trust(bundle(2)));
+    let Ok(Response::Update(update)) = next().await else { panic!("no update") };
+    assert_eq!(update.state, State::Trust(bundle(2)));
 }
 
 #[tokio::test]

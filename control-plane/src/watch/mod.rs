@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use minimesh_api::grpc::WatchRequest;
 use minimesh_runtime::drain;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::{Body, BoxFuture, Service, StdError, http};
@@ -33,7 +33,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::publish::{Publisher, Unready};
-use session::Context;
+use session::{Context, End};
 
 /// The gRPC service `minimesh.v1.Discovery`. Written by hand, because the generated one encodes each message for each proxy.
 #[derive(Clone, Debug)]
@@ -43,9 +43,14 @@ pub(crate) struct Discovery {
     drain: drain::Watch,
 }
 
-/// Set by `serve` on every request: resolves to `true` when the connection has reached its age.
+/// Set by `serve` on every request: what a stream and the connection that carries it say to each other.
 #[derive(Clone, Debug)]
-pub(crate) struct ConnectionAge(pub(crate) watch::Receiver<bool>);
+pub(crate) struct Carrier {
+    /// `true` when the connection has reached its age.
+    pub(crate) aged: watch::Receiver<bool>,
+    /// Has the connection dropped, with everything that waits in it for a proxy that does not read.
+    pub(crate) cut: Arc<Notify>,
+}
 
 impl Discovery {
     /// The service; `instance` names this process.
@@ -64,7 +69,8 @@ impl Discovery {
         if !self.context.publisher.is_synced() {
             return Err(Status::unavailable(Unready.to_string()));
         }
-        let age = request.extensions().get::<ConnectionAge>().cloned();
+        let carrier = request.extensions().get::<Carrier>().cloned();
+        let age = carrier.as_ref().map(|carrier| carrier.aged.clone());
         let (sender, responses) = mpsc::channel(1);
         let certificate = request.extensions().get::<Peer>().and_then(|peer| peer.certificate);
         let Discovery { mut context, ledger, drain } = self;
@@ -78,17 +84,28 @@ impl Discovery {
         tokio::spawn(async move {
             let end = session::run(context, subscriber.clone(), request.into_inner(), sender.clone(), closing).await;
             tracing::debug!(id = %subscriber.id, ip = %subscriber.ip, ?end, "stream ended");
-            if let Some(status) = end.status() {
-                // A proxy that does not read is not waited for.
-                let _ = timeout(LAST_WORD, sender.send(Err(status))).await;
+            let stalled = matches!(end, End::Stalled);
+            let last_word = async {
+                if let Some(status) = end.status() {
+                    // Who is gone need not be told.
+                    let _ = sender.send(Err(status)).await;
+                }
+                if stalled {
+                    sender.closed().await;
+                }
+            };
+            if timeout(LAST_WORD, last_word).await.is_err()
+                && let Some(carrier) = carrier
+            {
+                carrier.cut.notify_one();
             }
         });
         Ok(Response::new(ReceiverStream::new(responses)))
     }
 }
 
-async fn reached(age: Option<ConnectionAge>) {
-    if let Some(ConnectionAge(mut age)) = age
+async fn reached(age: Option<watch::Receiver<bool>>) {
+    if let Some(mut age) = age
         && age.wait_for(|reached| *reached).await.is_ok()
     {
         return;
@@ -143,5 +160,5 @@ where
 
 /// A hello with all its words, or the longest key.
 const REQUEST_BYTES: usize = 64 * 1024;
-/// To hand over why a stream is ended.
+/// To hand over why a stream is ended. Who has not taken it by then, after half a minute of silence, loses the connection.
 const LAST_WORD: Duration = Duration::from_secs(1);
