@@ -7,7 +7,7 @@
 //! watch       Discovery: the Watch stream            certify    Identity: token in, certificate out
 //! telemetry   Telemetry: reports                     answers    Operator: what people ask
 //! issuing     the authority in force                 ledger     who has which certificate
-//! operator    where people ask: a Unix socket, or a port of the loopback
+//! operator    where people ask: a Unix socket, or a port of the loopback    unknown    fields that nobody reads
 //! serve       TLS, HTTP/2, ages                      own        the control plane's own certificate
 //! ```
 //!
@@ -34,6 +34,7 @@ mod telemetry;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod watch;
 
 pub use app::{Error, run};

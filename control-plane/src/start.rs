@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use minimesh_identity::authority::Authority;
-use minimesh_index::Event;
+use minimesh_index::{Event, RouteStatus};
 use minimesh_runtime::drain;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -44,6 +44,7 @@ pub(crate) struct InCluster {
     leadership: Leadership,
     replica: Arc<str>,
     problems: watch::Receiver<Arc<[Problem]>>,
+    unread: watch::Receiver<Arc<[RouteStatus]>>,
 }
 
 impl Origin {
@@ -115,7 +116,7 @@ impl Origin {
                 replica: Arc::clone(&replica),
             },
             session_key,
-            cluster: Some(InCluster { cluster, leadership, replica, problems: source.problems }),
+            cluster: Some(InCluster { cluster, leadership, replica, problems: source.problems, unread: source.unread }),
         })
     }
 }
@@ -132,8 +133,8 @@ impl InCluster {
             namespaces: publisher.meshed_namespaces(),
         };
         tokio::spawn(maps.run());
-        let routes = publisher.route_statuses();
-        tokio::spawn(Statuses { client: client(), leadership: leadership(), routes }.run());
+        let (routes, problems, unread) = (publisher.route_statuses(), self.problems.clone(), self.unread.clone());
+        tokio::spawn(Statuses { client: client(), leadership: leadership(), routes, problems, unread }.run());
         let (replica, problems) = (Arc::clone(&self.replica), self.problems.clone());
         tokio::spawn(Events { client: client(), leadership: leadership(), replica, problems }.run());
     }

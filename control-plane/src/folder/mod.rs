@@ -8,7 +8,6 @@ mod parse;
 mod scan;
 #[cfg(test)]
 mod tests;
-mod unknown;
 
 use std::fmt;
 use std::io;

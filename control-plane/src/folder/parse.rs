@@ -10,7 +10,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_path_to_error::Track;
 use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
 
-use super::{Parsed, Problem, unknown};
+use super::{Parsed, Problem};
+use crate::unknown;
 
 /// Reads a manifest: YAML with any number of documents, or JSON where `file` ends in `.json`. Pure.
 pub fn parse(file: &str, text: &str) -> Parsed {
@@ -122,7 +123,7 @@ impl Document<'_> {
             parsed.ignored.push(format!("{api_version} {kind}"));
             Vec::new()
         };
-        let looked_at = objects.iter().any(|(object, _): &(Object, u32)| unknown::matters(object));
+        let looked_at = objects.iter().any(|(object, _): &(Object, u32)| unknown::matters(object.kind()));
         let written = looked_at.then(|| self.typed::<serde_json::Value>().ok()).flatten();
         for (object, line) in objects {
             let object = in_namespace(object);
@@ -133,10 +134,10 @@ impl Document<'_> {
                 field: fault.field,
                 reason: fault.reason,
             };
-            let unknown = written.iter().filter(|_| unknown::matters(&object));
+            let unknown = written.iter().filter(|_| unknown::matters(object.kind()));
             let mut unknown: Vec<_> = unknown.flat_map(|written| unknown::fields(&object, written)).collect();
             let mut refused = refusals(&object);
-            if unknown::refuses(&object) {
+            if unknown::refuses(object.kind()) {
                 refused.append(&mut unknown);
             }
             parsed.faults.extend(faults(&object).into_iter().chain(unknown).map(problem));

@@ -6,25 +6,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use minimesh_index::{Event, Kind, Object, ObjectKey, faults, refusals};
+use minimesh_index::{Condition, Event, Kind, Object, ObjectKey, ParentStatus, RouteStatus, faults, refusals};
 use tokio::sync::{mpsc, watch};
 
 use super::kept::Malformed;
-use super::reflect::Note;
+use super::reflect::{Note, Read};
 use super::{Problem, Source};
 
 /// Starts the task that joins.
 pub(super) fn spawn(notes: mpsc::Receiver<Note>) -> Source {
     let (changes, events) = mpsc::channel(1);
     let (report, problems) = watch::channel(Arc::from([]));
-    tokio::spawn(run(notes, changes, report));
-    Source { events, problems }
+    let (judge, unread) = watch::channel(Arc::from([]));
+    tokio::spawn(run(notes, changes, report, judge));
+    Source { events, problems, unread }
 }
 
 async fn run(
     mut notes: mpsc::Receiver<Note>,
     changes: mpsc::Sender<Vec<Event>>,
     report: watch::Sender<Arc<[Problem]>>,
+    judge: watch::Sender<Arc<[RouteStatus]>>,
 ) {
     let mut collection = Collection::new(WATCHED);
     loop {
@@ -42,6 +44,7 @@ async fn run(
         }
         if let Some(problems) = collection.news() {
             report.send_replace(problems);
+            judge.send_replace(collection.unread.values().cloned().collect());
         }
         let batch = collection.batch();
         if !batch.is_empty() && changes.send(batch).await.is_err() {
@@ -57,6 +60,8 @@ struct Collection {
     first: Option<BTreeMap<ObjectKey, Object>>,
     events: Vec<Event>,
     objects: BTreeMap<ObjectKey, Vec<Problem>>,
+    /// Routes that cannot be read as they are, with what is to be said of them.
+    unread: BTreeMap<ObjectKey, RouteStatus>,
     changed: bool,
 }
 
@@ -77,6 +82,7 @@ impl Collection {
             first: Some(BTreeMap::new()),
             events: Vec::new(),
             objects: BTreeMap::new(),
+            unread: BTreeMap::new(),
             changed: false,
         }
     }
@@ -115,6 +121,7 @@ impl Collection {
 
     fn gone(&mut self, key: ObjectKey) {
         self.changed |= self.objects.remove(&key).is_some();
+        self.unread.remove(&key);
         if !self.known(key.kind).in_force.remove(&key) {
             return;
         }
@@ -124,30 +131,39 @@ impl Collection {
         }
     }
 
-    fn seen(&mut self, key: ObjectKey, body: Result<Object, Malformed>) {
+    fn seen(&mut self, key: ObjectKey, Read { body, unknown }: Read) {
         let known = self.known(key.kind);
         if let Some(seen) = &mut known.seen {
             seen.insert(key.clone());
         }
         let had = known.in_force.contains(&key);
         let problem = |field: String, reason| Problem { object: key.clone(), field, reason };
+        let mut unread = None;
         let (object, problems) = match body {
-            Err(Malformed { field, reason }) => {
+            Err(malformed) => {
                 let follows = if had { "the object's last good state stays in force" } else { "it is not in force" };
-                let field = if field == "." { String::new() } else { field };
-                (None, vec![problem(field, format!("{reason}; {follows}"))])
+                let field = if malformed.field == "." { String::new() } else { malformed.field.clone() };
+                let problem = problem(field, format!("{}; {follows}", malformed.reason));
+                unread = status(&problem, malformed);
+                (None, vec![problem])
             }
             Ok(object) => {
                 let refused = refusals(&object);
                 let follows = if had { "the object's last good state stays in force" } else { "it denies" };
                 let refusals =
                     refused.iter().map(|fault| problem(fault.field.clone(), format!("{}; {follows}", fault.reason)));
-                let faults = faults(&object).into_iter().map(|fault| problem(fault.field, fault.reason));
+                let faults = faults(&object).into_iter().chain(unknown);
+                let faults = faults.map(|fault| problem(fault.field, fault.reason));
                 let problems = refusals.chain(faults).collect();
                 // Who is there is there: without a good state, what cannot be read denies (index/policy).
                 (Some(object).filter(|_| refused.is_empty() || !had), problems)
             }
         };
+        self.changed |= unread.as_ref() != self.unread.get(&key);
+        match unread {
+            Some(status) => drop(self.unread.insert(key.clone(), status)),
+            None => drop(self.unread.remove(&key)),
+        }
         self.note_problems(&key, problems);
         let Some(object) = object else { return };
         self.known(key.kind).in_force.insert(key.clone());
@@ -174,6 +190,20 @@ impl Collection {
     fn batch(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
+}
+
+/// What is said of a route that cannot be read: to each of its parents that can. What it refers to is not known.
+fn status(problem: &Problem, malformed: Malformed) -> Option<RouteStatus> {
+    let Malformed { parents, generation, .. } = malformed;
+    let accepted = Condition {
+        condition_type: "Accepted",
+        status: false,
+        reason: "UnsupportedValue",
+        message: problem.said().into_owned(),
+    };
+    let parents = parents.into_iter().map(|parent| ParentStatus { parent, conditions: vec![accepted.clone()] });
+    let status = RouteStatus { route: problem.object.clone(), generation, parents: parents.collect() };
+    Some(status).filter(|status| !status.parents.is_empty())
 }
 
 /// What must have been listed before anybody is answered.
@@ -203,12 +233,13 @@ mod tests {
     }
 
     fn seen(object: Object) -> Note {
-        Note::Seen(object.key(), Box::new(Ok(object)))
+        Note::Seen(object.key(), Box::new(Read { body: Ok(object), unknown: Vec::new() }))
     }
 
     fn malformed(object: &Object) -> Note {
-        let malformed = Malformed { field: "spec.x".to_owned(), reason: "is no number".to_owned() };
-        Note::Seen(object.key(), Box::new(Err(malformed)))
+        let malformed =
+            Malformed { field: "spec.x".to_owned(), reason: "is no number".to_owned(), ..Malformed::default() };
+        Note::Seen(object.key(), Box::new(Read { body: Err(malformed), unknown: Vec::new() }))
     }
 
     fn said(collection: &mut Collection) -> Vec<String> {

@@ -111,8 +111,7 @@ impl Events {
 }
 
 fn note(problem: &Problem) -> String {
-    let Problem { field, reason, .. } = problem;
-    let mut note = if field.is_empty() { reason.clone() } else { format!("{field}: {reason}") };
+    let mut note = problem.said().into_owned();
     while note.len() > NOTE {
         note.pop();
     }

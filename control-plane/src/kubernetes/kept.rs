@@ -11,12 +11,14 @@ use kube::Resource;
 use kube::api::{ApiResource, ObjectMeta};
 use kube::core::DynamicResourceScope;
 use minimesh_index::resource::{
-    Container, EndpointSlice, GrpcRoute, HttpRoute, Namespace, Node, Pod, Probe, ReferenceGrant, Service,
+    Container, EndpointSlice, GrpcRoute, HttpRoute, Namespace, Node, ParentRef, Pod, Probe, ReferenceGrant, Service,
 };
-use minimesh_index::{Kind, Object};
+use minimesh_index::{Fault, Kind, Object};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use crate::unknown;
 
 /// A kind that is watched.
 pub(super) trait Kept: DeserializeOwned + Clone + fmt::Debug + Send + 'static + Into<Object> {
@@ -33,15 +35,21 @@ pub(super) struct Watched<T> {
     metadata: ObjectMeta,
     /// What is kept of it.
     pub(super) body: Result<T, Malformed>,
+    /// Fields without effect.
+    pub(super) unknown: Vec<Fault>,
 }
 
 /// Why an object could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Malformed {
     /// Path of the field; `.`: none in particular.
     pub(super) field: String,
     /// What is wrong with it.
     pub(super) reason: String,
+    /// Of a route: its Services, as far as these can be read.
+    pub(super) parents: Vec<ParentRef>,
+    /// Of the object that came.
+    pub(super) generation: Option<i64>,
 }
 
 /// Where the API server keeps a kind.
@@ -86,14 +94,36 @@ impl<'de, T: Kept> Deserialize<'de> for Watched<T> {
             Names::deserialize(&*metadata).unwrap_or_default()
         });
         let Names { name, namespace, resource_version } = names.unwrap_or_default();
-        let body = serde_path_to_error::deserialize(&value).map(|mut body: T| {
-            body.trim();
-            body
-        });
-        let body =
-            body.map_err(|error| Malformed { field: error.path().to_string(), reason: error.into_inner().to_string() });
-        Ok(Watched { metadata: ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() }, body })
+        let (body, unknown) = match serde_path_to_error::deserialize(&value) {
+            Ok(body) => judged(body, &value),
+            Err(error) => {
+                (Err(malformed(&value, error.path().to_string(), error.into_inner().to_string())), Vec::new())
+            }
+        };
+        let metadata = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
+        Ok(Watched { metadata, body, unknown })
     }
+}
+
+/// What is kept of an object that could be read, and its fields that nobody reads.
+fn judged<T: Kept>(mut body: T, written: &Value) -> (Result<T, Malformed>, Vec<Fault>) {
+    let mut faults = Vec::new();
+    if unknown::matters(T::KIND) {
+        faults = unknown::fields(&body.clone().into(), written);
+    }
+    if unknown::refuses(T::KIND)
+        && let Some(Fault { field, reason }) = faults.pop()
+    {
+        return (Err(malformed(written, field, reason)), Vec::new());
+    }
+    body.trim();
+    (Ok(body), faults)
+}
+
+fn malformed(written: &Value, field: String, reason: String) -> Malformed {
+    let parents = written["spec"]["parentRefs"].as_array().into_iter().flatten();
+    let parents = parents.filter_map(|parent| ParentRef::deserialize(parent).ok()).filter(ParentRef::is_service);
+    Malformed { field, reason, parents: parents.collect(), generation: written["metadata"]["generation"].as_i64() }
 }
 
 impl<T> Resource for Watched<T> {

@@ -31,6 +31,7 @@ mod statuses;
 mod tests;
 mod trust_maps;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ use std::time::Duration;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use minimesh_index::resource::{EndpointSlice, Namespace, Node, Pod, Service};
-use minimesh_index::{Event, ObjectKey};
+use minimesh_index::{Event, ObjectKey, RouteStatus};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use events::Events;
@@ -78,6 +79,8 @@ pub(crate) struct Source {
     pub(crate) events: mpsc::Receiver<Vec<Event>>,
     /// What is wrong now.
     pub(crate) problems: watch::Receiver<Arc<[Problem]>>,
+    /// Of routes that cannot be read as they are: what is to be said of them, whatever is still in force.
+    pub(crate) unread: watch::Receiver<Arc<[RouteStatus]>>,
 }
 
 /// The API server cannot be found.
@@ -140,13 +143,19 @@ impl fmt::Debug for Cluster {
     }
 }
 
+impl Problem {
+    /// What is wrong, where the object need not be named.
+    fn said(&self) -> Cow<'_, str> {
+        match self.field.is_empty() {
+            true => Cow::Borrowed(&self.reason),
+            false => Cow::Owned(format!("{}: {}", self.field, self.reason)),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Problem { object, field, reason } = self;
-        match field.is_empty() {
-            true => write!(f, "{object}: {reason}"),
-            false => write!(f, "{object}: {field}: {reason}"),
-        }
+        write!(f, "{}: {}", self.object, self.said())
     }
 }
 

@@ -1,9 +1,10 @@
-//! Conditions of routes, written back as our controller's: what the index judged of the object as it is, and nothing else.
+//! Conditions of routes, written back as our controller's: what the index judged of the object as it is, what of it has no effect,
+//! and of one that cannot be read as it is, that.
 //!
 //! Written by the replica that leads. Entries and conditions of others stay as they are and where they are, and what is there already
 //! is not written again: two controllers that mend each other's order would do so for ever.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
+use super::Problem;
 use super::gateway::served;
 use super::lease::Leadership;
 use super::reflect::in_words;
@@ -28,8 +30,12 @@ pub(crate) struct Statuses {
     pub(crate) client: Client,
     /// Whether it may.
     pub(crate) leadership: Leadership,
-    /// What it writes.
+    /// What the index judged.
     pub(crate) routes: watch::Receiver<Arc<[RouteStatus]>>,
+    /// What has no effect.
+    pub(crate) problems: watch::Receiver<Arc<[Problem]>>,
+    /// Of routes that cannot be read as they are.
+    pub(crate) unread: watch::Receiver<Arc<[RouteStatus]>>,
 }
 
 /// What became of a status.
@@ -57,6 +63,8 @@ impl Statuses {
             };
             let ended = tokio::select! {
                 changed = self.routes.changed() => changed.is_err(),
+                changed = self.problems.changed() => changed.is_err(),
+                changed = self.unread.changed() => changed.is_err(),
                 () = sleep(again) => false,
             };
             if ended {
@@ -67,13 +75,13 @@ impl Statuses {
 
     /// Writes what is not written yet; false: not everything could be.
     async fn write(&mut self, written: &mut BTreeMap<ObjectKey, RouteStatus>) -> bool {
-        let wanted = Arc::clone(&self.routes.borrow_and_update());
-        let keys: BTreeSet<&ObjectKey> = wanted.iter().map(|status| &status.route).collect();
+        let wanted = self.wanted();
         // a route without a parent of ours any more keeps no word of ours
-        let left: Vec<RouteStatus> = written.values().filter(|status| !keys.contains(&status.route)).cloned().collect();
-        let left = left.into_iter().map(|status| RouteStatus { parents: Vec::new(), generation: None, ..status });
-        let news: Vec<RouteStatus> =
-            wanted.iter().filter(|status| written.get(&status.route) != Some(status)).cloned().chain(left).collect();
+        let left = written.keys().filter(|route| !wanted.contains_key(route)).cloned();
+        let left = left.map(|route| RouteStatus { route, generation: None, parents: Vec::new() });
+        let left: Vec<RouteStatus> = left.collect();
+        let news = wanted.into_values().filter(|status| written.get(&status.route) != Some(status));
+        let news: Vec<RouteStatus> = news.chain(left).collect();
         let (mut kinds, mut all) = (BTreeMap::new(), true);
         for status in news {
             match self.put(&status, &mut kinds).await {
@@ -87,6 +95,24 @@ impl Statuses {
             }
         }
         all
+    }
+
+    /// What is to be said of each route now.
+    fn wanted(&mut self) -> BTreeMap<ObjectKey, RouteStatus> {
+        let judged = Arc::clone(&self.routes.borrow_and_update());
+        let mut wanted: BTreeMap<_, _> = judged.iter().map(|status| (status.route.clone(), status.clone())).collect();
+        for problem in self.problems.borrow_and_update().iter() {
+            let parents =
+                wanted.get_mut(&problem.object).map(|status| status.parents.as_mut_slice()).unwrap_or_default();
+            let conditions = parents.iter_mut().flat_map(|parent| &mut parent.conditions);
+            for condition in conditions.filter(|condition| condition.condition_type == "Accepted") {
+                let pause = if condition.message.is_empty() { "" } else { "; " };
+                condition.message.extend([pause, &*problem.said()]);
+            }
+        }
+        let unread = Arc::clone(&self.unread.borrow_and_update());
+        wanted.extend(unread.iter().map(|status| (status.route.clone(), status.clone())));
+        wanted
     }
 
     async fn put(

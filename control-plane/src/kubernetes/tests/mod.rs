@@ -1,25 +1,27 @@
 //! The source and identity's keeping against an API server in memory.
 
+mod bad_input;
+mod written;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use minimesh_api::grpc::CertifyRequest;
 use minimesh_api::grpc::identity_server::Identity;
+use minimesh_api::grpc::{CertifyRequest, CertifyResponse};
 use minimesh_api::model::RotationPhase;
 use minimesh_api::wire::Certify;
 use minimesh_identity::PrivateKey;
-use minimesh_index::{Condition, Event, Index, Kind, ObjectKey, ParentStatus, RouteStatus, Settings};
+use minimesh_index::{Event, Index, Kind, ObjectKey, Settings};
 use minimesh_runtime::drain;
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
-use tonic::{Code, Request};
+use tokio::time::timeout;
+use tonic::{Code, Request, Response, Status};
 
 use super::fake::Fake;
-use super::{Events, Issuer, IssuerError, Leadership, Lease, Source, Statuses, TrustMaps};
+use super::{Issuer, IssuerError, Leadership, Source};
 use crate::certify::Certifier;
 use crate::issuing::InForce;
 use crate::ledger::Ledger;
@@ -182,48 +184,6 @@ fn quiet() -> drain::Watch {
     drain::channel().1
 }
 
-async fn leads(leadership: &mut Leadership) {
-    timeout(NEVER, leadership.gained()).await.expect("it leads");
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_replica_writes_and_another_takes_over_when_it_is_silent() {
-    let fake = Fake::new();
-    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(quiet());
-    leads(&mut first).await;
-    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn(quiet());
-    tokio::time::sleep(Duration::from_secs(120)).await;
-    assert!(first.leads() && !second.leads());
-    drop(first);
-    leads(&mut second).await;
-    let lease = fake.get("coordination.k8s.io/v1/leases", "minimesh/minimesh-control-plane").expect("a Lease");
-    assert_eq!((&lease["spec"]["holderIdentity"], &lease["spec"]["leaseTransitions"]), (&json!("b"), &json!(1)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_cannot_renew_stops_writing_before_another_begins() {
-    let fake = Fake::new();
-    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(quiet());
-    leads(&mut first).await;
-    fake.fail("coordination.k8s.io/v1/leases", Some(500));
-    tokio::time::sleep(Duration::from_secs(14)).await;
-    assert!(!first.leads());
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_ends_lets_go_and_another_writes_soon() {
-    let fake = Fake::new();
-    let (trigger, drain) = drain::channel();
-    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(drain);
-    leads(&mut first).await;
-    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn(quiet());
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    let began = Instant::now();
-    trigger.start();
-    leads(&mut second).await;
-    assert!(!first.leads() && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-}
-
 /// Looks every 10 ms, in paused time.
 async fn eventually<T>(look: impl Fn() -> Option<T>) -> T {
     let found = async {
@@ -235,65 +195,6 @@ async fn eventually<T>(look: impl Fn() -> Option<T>) -> T {
         }
     };
     timeout(NEVER, found).await.expect("it happens")
-}
-
-#[tokio::test(start_paused = true)]
-async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
-    let fake = Fake::new();
-    fake.serve("v1/HTTPRoute", true);
-    let mut route = named("shop", "carts");
-    route["metadata"]["generation"] = json!(2);
-    let foreign = json!({"controllerName": "example.com/other", "parentRef": {"name": "g"}, "conditions": []});
-    route["status"] = json!({"parents": [foreign]});
-    fake.apply(ROUTES, route);
-    let status = |generation, accepted| {
-        let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
-        let message = String::new();
-        let condition = Condition { condition_type: "Accepted", status: accepted, reason: "Accepted", message };
-        let parents = vec![ParentStatus { parent, conditions: vec![condition] }];
-        let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
-        Arc::from([RouteStatus { route, generation: Some(generation), parents }])
-    };
-    let (judged, routes) = watch::channel(status(1, false));
-    let client = fake.cluster().client;
-    tokio::spawn(Statuses { client, leadership: Leadership::fixed(true), routes }.run());
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
-    assert_eq!(parents(), json!([foreign]), "generation 1 is not what is there");
-    judged.send_replace(status(2, true));
-    let written = eventually(|| parents().as_array().filter(|parents| parents.len() == 2).cloned()).await;
-    let condition = &written[1]["conditions"][0];
-    assert_eq!(
-        (&written[0], &condition["status"], &condition["observedGeneration"]),
-        (&foreign, &json!("True"), &json!(2))
-    );
-    let writes = || fake.count(&format!("PUT {ROUTES}"));
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
-    assert_eq!(writes(), 1, "what is there is not written again");
-    judged.send_replace(Arc::from([]));
-    eventually(|| (parents() == json!([foreign])).then_some(())).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_object_that_is_not_in_force_gets_one_event() {
-    let fake = Fake::new();
-    let mut broken = service("broken", 0);
-    broken["metadata"]["uid"] = json!("u-9");
-    fake.apply(SERVICES, broken);
-    let cluster = fake.cluster();
-    let mut source = cluster.watch();
-    first(&mut source).await;
-    let (leadership, problems) = (Leadership::fixed(true), source.problems.clone());
-    tokio::spawn(Events { client: cluster.client, leadership, replica: "a".into(), problems }.run());
-    let events = || fake.all("events.k8s.io/v1/events");
-    let event = eventually(|| events().first().cloned()).await;
-    assert_eq!(
-        (&event["regarding"]["kind"], &event["regarding"]["name"], &event["regarding"]["uid"], &event["type"]),
-        (&json!("Service"), &json!("broken"), &json!("u-9"), &json!("Warning"))
-    );
-    assert!(event["note"].as_str().is_some_and(|note| note.starts_with("spec.ports[0].port: ")), "{event}");
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
-    assert_eq!(events().len(), 1);
 }
 
 fn issuer(fake: &Fake, leads: bool) -> Issuer {
@@ -359,39 +260,6 @@ async fn the_root_is_replaced_in_three_steps_that_every_replica_follows() {
     assert!(leader.rotate(RotationPhase::Added).await.is_err(), "a step is not taken twice");
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_public_roots_are_written_where_pods_are_meshed_and_come_back() {
-    let fake = Fake::new();
-    let (in_force, _) = issuer(&fake, true).in_force().await;
-    let (meshed, namespaces) = watch::channel(Arc::new(BTreeSet::from(["shop".into()])));
-    let maps = TrustMaps {
-        client: fake.cluster().client,
-        leadership: Leadership::fixed(true),
-        in_force: in_force.clone(),
-        namespaces,
-    };
-    tokio::spawn(maps.run());
-    let pem = in_force.now().authority.bundle().expect("a bundle").to_pem();
-    let written = async |namespace: &str| {
-        let look = async {
-            loop {
-                let map = fake.get(MAPS, &format!("{namespace}/minimesh-trust"));
-                match map {
-                    Some(map) => break map["data"]["trust-bundle.pem"].as_str().unwrap_or_default().to_owned(),
-                    None => tokio::time::sleep(Duration::from_millis(10)).await,
-                }
-            }
-        };
-        timeout(NEVER, look).await.expect("written")
-    };
-    assert_eq!(written("shop").await, pem);
-    meshed.send_replace(Arc::new(BTreeSet::from(["shop".into(), "other".into()])));
-    assert_eq!(written("other").await, pem);
-    fake.delete(MAPS, "shop/minimesh-trust");
-    assert_eq!(written("shop").await, pem, "after five minutes at the latest");
-    assert_eq!(fake.get(MAPS, "default/minimesh-trust"), None);
-}
-
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
@@ -404,6 +272,63 @@ fn review(account: &str, pod: &str, uid: &str) -> Value {
     json!({"authenticated": true, "audiences": ["identity.minimesh.io"], "user": user})
 }
 
+/// Identity as proxies find it in a cluster.
+struct Desk {
+    certifier: Certifier,
+    ledger: Ledger,
+    metrics: Arc<Metrics>,
+}
+
+impl Desk {
+    async fn open(fake: &Fake) -> Desk {
+        let metrics = Metrics::new().0;
+        let args = Cli::parse_from(["control-plane", "--kubernetes"]).args;
+        let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), "a", &quiet()).await.expect("an origin");
+        let settings = Settings {
+            trust_domain: "cluster.local".to_owned(),
+            cluster_networks: Vec::new(),
+            session_key: origin.session_key,
+            default_policy: args.default_inbound_policy,
+        };
+        let in_force = origin.in_force.clone();
+        let publisher = Publisher::spawn(Index::new(settings), in_force.clone(), origin.events, Arc::clone(&metrics));
+        let publisher = publisher.expect("a publisher");
+        let ledger = Ledger::new();
+        let certifier = Certifier {
+            in_force,
+            tokens: origin.tokens,
+            publisher,
+            lifetime: args.leaf_lifetime,
+            ledger: ledger.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        Desk { certifier, ledger, metrics }
+    }
+
+    async fn certify(&self, token: &str) -> Result<Response<CertifyResponse>, Status> {
+        let csr = PrivateKey::generate().expect("a key").csr(None).expect("a request");
+        let mut request = Request::new(CertifyRequest::from(Certify { csr, token: token.to_owned() }));
+        let address = SocketAddr::from(([10, 42, 0, 7], 40_000));
+        request.extensions_mut().insert(Peer { address, id: None, certificate: None });
+        self.certifier.certify(request).await
+    }
+
+    /// As a proxy does: until the first list is read, the answer is "unavailable".
+    async fn certified(&self, token: &str) -> CertifyResponse {
+        let answer = async {
+            loop {
+                match self.certify(token).await {
+                    Err(status) if status.code() == Code::Unavailable => {
+                        tokio::time::sleep(Duration::from_millis(10)).await
+                    }
+                    answer => break answer,
+                }
+            }
+        };
+        timeout(NEVER, answer).await.expect("read").expect("issued").into_inner()
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pods_token_becomes_a_certificate_and_nothing_else_does() {
     let fake = Fake::new();
@@ -411,48 +336,13 @@ async fn a_pods_token_becomes_a_certificate_and_nothing_else_does() {
     fake.token("good", review("carts", "carts-1", "u-1"));
     fake.token("of another account", review("payment", "carts-1", "u-1"));
     fake.token("of a pod that was there before", review("carts", "carts-1", "u-0"));
-    let metrics = Metrics::new().0;
-    let args = Cli::parse_from(["control-plane", "--kubernetes"]).args;
-    let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), "a", &quiet()).await.expect("an origin");
-    let settings = Settings {
-        trust_domain: "cluster.local".to_owned(),
-        cluster_networks: Vec::new(),
-        session_key: origin.session_key,
-        default_policy: args.default_inbound_policy,
-    };
-    let in_force = origin.in_force.clone();
-    let publisher = Publisher::spawn(Index::new(settings), in_force.clone(), origin.events, Arc::clone(&metrics));
-    let publisher = publisher.expect("a publisher");
-    let ledger = Ledger::new();
-    let certifier = Certifier {
-        in_force,
-        tokens: origin.tokens,
-        publisher,
-        lifetime: args.leaf_lifetime,
-        ledger: ledger.clone(),
-        metrics,
-    };
-    let certify = async |token: &str| {
-        let csr = PrivateKey::generate().expect("a key").csr(None).expect("a request");
-        let mut request = Request::new(CertifyRequest::from(Certify { csr, token: token.to_owned() }));
-        let address = SocketAddr::from(([10, 42, 0, 7], 40_000));
-        request.extensions_mut().insert(Peer { address, id: None, certificate: None });
-        certifier.certify(request).await
-    };
-    // until the first list is read, the answer is "unavailable"
-    let answer = async {
-        loop {
-            match certify("good").await {
-                Err(status) if status.code() == Code::Unavailable => {
-                    tokio::time::sleep(Duration::from_millis(10)).await
-                }
-                answer => break answer,
-            }
-        }
-    };
-    let answer = timeout(NEVER, answer).await.expect("read").expect("issued").into_inner();
-    assert_eq!((answer.chain.len(), ledger.all()[0].0.id.as_str()), (2, "spiffe://cluster.local/ns/shop/sa/carts"));
-    let code = async |token: &str| certify(token).await.expect_err("refused").code();
+    let desk = Desk::open(&fake).await;
+    let answer = desk.certified("good").await;
+    assert_eq!(
+        (answer.chain.len(), desk.ledger.all()[0].0.id.as_str()),
+        (2, "spiffe://cluster.local/ns/shop/sa/carts")
+    );
+    let code = async |token: &str| desk.certify(token).await.expect_err("refused").code();
     assert_eq!(code("unknown").await, Code::Unauthenticated);
     assert_eq!(code("of another account").await, Code::PermissionDenied);
     assert_eq!(code("of a pod that was there before").await, Code::Unavailable);

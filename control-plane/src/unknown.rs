@@ -1,29 +1,30 @@
-//! Fields of routes and grants that this version does not know. An API server would refuse or prune them; a folder has nobody who
-//! says so. A route that does less than it says must not do so in silence, and a grant must not grant more: one whose `name` is
-//! misspelt would be for every Service.
+//! Fields of routes and grants that this version does not know: misspelt in a folder, or of a Gateway API that is newer than this
+//! program in a cluster. A route that does less than it says must not do so in silence, and a grant must not grant more: one whose
+//! `name` is misspelt would be for every Service.
 //!
+//! Both sources ask here.
 //! What was written is compared with what was read of it, written again. Pure.
 
 use minimesh_index::{Fault, Kind, Object};
 use serde_json::Value;
 
 /// Whether fields of such an object are looked at: of other kinds the mesh reads a part on purpose.
-pub(super) fn matters(object: &Object) -> bool {
-    matches!(object.kind(), Kind::GrpcRoute | Kind::HttpRoute | Kind::ReferenceGrant)
+pub(crate) fn matters(kind: Kind) -> bool {
+    matches!(kind, Kind::GrpcRoute | Kind::HttpRoute | Kind::ReferenceGrant)
 }
 
 /// Whether an object with such fields must not come into force.
-pub(super) fn refuses(object: &Object) -> bool {
-    object.kind() == Kind::ReferenceGrant
+pub(crate) fn refuses(kind: Kind) -> bool {
+    kind == Kind::ReferenceGrant
 }
 
 /// Fields under `spec` that had no meaning. `document`: the object itself, or a list that it stands in.
-pub(super) fn fields(object: &Object, document: &Value) -> Vec<Fault> {
+pub(crate) fn fields(object: &Object, document: &Value) -> Vec<Fault> {
     let Some(written) = place(object, document).and_then(|written| written.get("spec")) else { return Vec::new() };
     let read = serde_json::to_value(object).ok();
     let mut unknown = Vec::new();
     compare(written, read.as_ref().and_then(|read| read.get("spec")), "spec", &mut unknown);
-    let reason = match refuses(object) {
+    let reason = match refuses(object.kind()) {
         true => "is not known to this version, which must not guess what is granted",
         false => "is not known to this version and has no effect",
     };

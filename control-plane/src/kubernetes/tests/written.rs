@@ -1,0 +1,151 @@
+//! What the replica that leads writes, and which one that is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use minimesh_index::{Condition, Kind, ObjectKey, ParentStatus, RouteStatus};
+use minimesh_runtime::drain;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::super::fake::Fake;
+use super::super::{Events, Leadership, Lease, Statuses, TrustMaps};
+use super::{MAPS, NEVER, ROUTES, SERVICES, eventually, first, issuer, named, quiet, service};
+
+async fn leads(leadership: &mut Leadership) {
+    timeout(NEVER, leadership.gained()).await.expect("it leads");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_replica_writes_and_another_takes_over_when_it_is_silent() {
+    let fake = Fake::new();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(quiet());
+    leads(&mut first).await;
+    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn(quiet());
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(first.leads() && !second.leads());
+    drop(first);
+    leads(&mut second).await;
+    let lease = fake.get("coordination.k8s.io/v1/leases", "minimesh/minimesh-control-plane").expect("a Lease");
+    assert_eq!((&lease["spec"]["holderIdentity"], &lease["spec"]["leaseTransitions"]), (&json!("b"), &json!(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_renew_stops_writing_before_another_begins() {
+    let fake = Fake::new();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(quiet());
+    leads(&mut first).await;
+    fake.fail("coordination.k8s.io/v1/leases", Some(500));
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    assert!(!first.leads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_ends_lets_go_and_another_writes_soon() {
+    let fake = Fake::new();
+    let (trigger, drain) = drain::channel();
+    let mut first = Lease::new(&fake.cluster().client, "minimesh", "a").spawn(drain);
+    leads(&mut first).await;
+    let mut second = Lease::new(&fake.cluster().client, "minimesh", "b").spawn(quiet());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let began = Instant::now();
+    trigger.start();
+    leads(&mut second).await;
+    assert!(!first.leads() && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
+    let fake = Fake::new();
+    fake.serve("v1/HTTPRoute", true);
+    let mut route = named("shop", "carts");
+    route["metadata"]["generation"] = json!(2);
+    let foreign = json!({"controllerName": "example.com/other", "parentRef": {"name": "g"}, "conditions": []});
+    route["status"] = json!({"parents": [foreign]});
+    fake.apply(ROUTES, route);
+    let status = |generation, accepted| {
+        let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
+        let message = String::new();
+        let condition = Condition { condition_type: "Accepted", status: accepted, reason: "Accepted", message };
+        let parents = vec![ParentStatus { parent, conditions: vec![condition] }];
+        let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
+        Arc::from([RouteStatus { route, generation: Some(generation), parents }])
+    };
+    let (judged, routes) = watch::channel(status(1, false));
+    let client = fake.cluster().client;
+    let (_problems, problems) = watch::channel(Arc::from([]));
+    let (_unread, unread) = watch::channel(Arc::from([]));
+    tokio::spawn(Statuses { client, leadership: Leadership::fixed(true), routes, problems, unread }.run());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
+    assert_eq!(parents(), json!([foreign]), "generation 1 is not what is there");
+    judged.send_replace(status(2, true));
+    let written = eventually(|| parents().as_array().filter(|parents| parents.len() == 2).cloned()).await;
+    let condition = &written[1]["conditions"][0];
+    assert_eq!(
+        (&written[0], &condition["status"], &condition["observedGeneration"]),
+        (&foreign, &json!("True"), &json!(2))
+    );
+    let writes = || fake.count(&format!("PUT {ROUTES}"));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(writes(), 1, "what is there is not written again");
+    judged.send_replace(Arc::from([]));
+    eventually(|| (parents() == json!([foreign])).then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_not_in_force_gets_one_event() {
+    let fake = Fake::new();
+    let mut broken = service("broken", 0);
+    broken["metadata"]["uid"] = json!("u-9");
+    fake.apply(SERVICES, broken);
+    let cluster = fake.cluster();
+    let mut source = cluster.watch();
+    first(&mut source).await;
+    let (leadership, problems) = (Leadership::fixed(true), source.problems.clone());
+    tokio::spawn(Events { client: cluster.client, leadership, replica: "a".into(), problems }.run());
+    let events = || fake.all("events.k8s.io/v1/events");
+    let event = eventually(|| events().first().cloned()).await;
+    assert_eq!(
+        (&event["regarding"]["kind"], &event["regarding"]["name"], &event["regarding"]["uid"], &event["type"]),
+        (&json!("Service"), &json!("broken"), &json!("u-9"), &json!("Warning"))
+    );
+    assert!(event["note"].as_str().is_some_and(|note| note.starts_with("spec.ports[0].port: ")), "{event}");
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(events().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_public_roots_are_written_where_pods_are_meshed_and_come_back() {
+    let fake = Fake::new();
+    let (in_force, _) = issuer(&fake, true).in_force().await;
+    let (meshed, namespaces) = watch::channel(Arc::new(BTreeSet::from(["shop".into()])));
+    let maps = TrustMaps {
+        client: fake.cluster().client,
+        leadership: Leadership::fixed(true),
+        in_force: in_force.clone(),
+        namespaces,
+    };
+    tokio::spawn(maps.run());
+    let pem = in_force.now().authority.bundle().expect("a bundle").to_pem();
+    let written = async |namespace: &str| {
+        let look = async {
+            loop {
+                let map = fake.get(MAPS, &format!("{namespace}/minimesh-trust"));
+                match map {
+                    Some(map) => break map["data"]["trust-bundle.pem"].as_str().unwrap_or_default().to_owned(),
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        timeout(NEVER, look).await.expect("written")
+    };
+    assert_eq!(written("shop").await, pem);
+    meshed.send_replace(Arc::new(BTreeSet::from(["shop".into(), "other".into()])));
+    assert_eq!(written("other").await, pem);
+    fake.delete(MAPS, "shop/minimesh-trust");
+    assert_eq!(written("shop").await, pem, "after five minutes at the latest");
+    assert_eq!(fake.get(MAPS, "default/minimesh-trust"), None);
+}
