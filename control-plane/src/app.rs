@@ -101,7 +101,8 @@ pub enum Error {
 
 /// Runs until SIGTERM or SIGINT. Builds its own runtime.
 pub fn run(args: Args) -> Result<(), Error> {
-    logging::init(&args.logging)?;
+    // Every failed request, beside the word of who made it and knows what follows.
+    logging::init_without(&args.logging, &["kube_client::client::builder"])?;
     // One thread: everything here waits most of the time, and cells of metrics have one writer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

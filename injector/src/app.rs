@@ -46,7 +46,8 @@ pub enum Error {
 
 /// Runs until SIGTERM or SIGINT. Builds its own runtime.
 pub fn run(args: Args) -> Result<(), Error> {
-    logging::init(&args.logging)?;
+    // Every failed request, beside the word of who made it and knows what follows.
+    logging::init_without(&args.logging, &["kube_client::client::builder"])?;
     // kube asks for the process's provider; where somebody has set it already it is the same
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -66,17 +66,20 @@ pub enum Error {
 
 /// Changes the level of a running process. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle(reload::Handle<Targets, Registry>);
+pub struct Handle {
+    filter: reload::Handle<Targets, Registry>,
+    quiet: &'static [&'static str],
+}
 
 impl Handle {
     /// Sets the level, in the syntax of the flag.
     pub fn set(&self, level: &str) -> Result<(), Error> {
-        self.0.reload(targets(level)?).map_err(|_| Error::Already)
+        self.filter.reload(filter(level, self.quiet)?).map_err(|_| Error::Already)
     }
 
     /// The level in force, in the syntax of the flag.
     pub fn current(&self) -> String {
-        self.0.with_current(ToString::to_string).unwrap_or_default()
+        self.filter.with_current(ToString::to_string).unwrap_or_default()
     }
 }
 
@@ -88,23 +91,33 @@ impl fmt::Debug for Handle {
 
 /// Installs the process's subscriber. Call it once, first of all.
 pub fn init(args: &Args) -> Result<Handle, Error> {
-    let (subscriber, handle) = subscriber(args, || Stderr)?;
+    init_without(args, &[])
+}
+
+/// The same without what these modules say, unless the level names them: libraries whose every error this program reports itself.
+pub fn init_without(args: &Args, quiet: &'static [&'static str]) -> Result<Handle, Error> {
+    let (subscriber, handle) = subscriber(args, quiet, || Stderr)?;
     subscriber.try_init().map_err(|_| Error::Already)?;
     Ok(handle)
 }
 
-fn subscriber<W>(args: &Args, writer: W) -> Result<(impl Subscriber + Send + Sync + 'static, Handle), Error>
+fn subscriber<W>(
+    args: &Args,
+    quiet: &'static [&'static str],
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync + 'static, Handle), Error>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(targets(&args.log_level)?);
+    let (filter, handle) = reload::Layer::new(filter(&args.log_level, quiet)?);
+    let handle = Handle { filter: handle, quiet };
     // An error of the writer would be printed with eprintln!, which panics when stderr is closed.
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let lines = match args.log_format {
         Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
         Format::Plain => lines.event_format(Plain).boxed(),
     };
-    Ok((tracing_subscriber::registry().with(lines.with_filter(filter)), Handle(handle)))
+    Ok((tracing_subscriber::registry().with(lines.with_filter(filter)), handle))
 }
 
 fn parse_level(text: &str) -> Result<String, String> {
@@ -120,6 +133,13 @@ fn targets(text: &str) -> Result<Targets, Error> {
         }
     }
     Targets::from_str(text).or_else(|error| refuse(error.to_string()))
+}
+
+fn filter(text: &str, quiet: &[&'static str]) -> Result<Targets, Error> {
+    let names = |part: &str, module: &str| part.split_once('=').is_some_and(|(name, _)| module.starts_with(name));
+    let named = |module: &&&str| text.split(',').any(|part| names(part, module));
+    let quiet = quiet.iter().filter(|module| !named(module));
+    Ok(targets(text)?.with_targets(quiet.map(|module| (*module, LevelFilter::OFF))))
 }
 
 /// Swallows errors: nobody could be told of them.
@@ -240,7 +260,8 @@ mod tests {
 
     fn logged(args: &Args, events: impl FnOnce(&Handle)) -> Vec<String> {
         let (sender, lines) = mpsc::channel();
-        let (subscriber, handle) = subscriber(args, move || Lines(sender.clone())).expect("valid level");
+        let (subscriber, handle) =
+            subscriber(args, &["loud_library::client"], move || Lines(sender.clone())).expect("valid level");
         tracing::subscriber::with_default(subscriber, || events(&handle));
         lines.try_iter().collect()
     }
@@ -288,7 +309,7 @@ mod tests {
         let lines = logged(&Args::default(), |handle| {
             tracing::debug!(target: "a", "before");
             handle.set("warn,a=debug").expect("valid");
-            assert_eq!(handle.current(), "a=debug,warn");
+            assert_eq!(handle.current(), "loud_library::client=off,a=debug,warn");
             tracing::debug!(target: "a", "after");
             tracing::info!(target: "b", "quiet");
             assert!(handle.set("loud").is_err());
@@ -296,6 +317,24 @@ mod tests {
         });
         let lines: Vec<_> = lines.iter().map(|line| without_time(line)).collect();
         assert_eq!(lines, ["debug a: after\n", "debug a::b: still\n"]);
+    }
+
+    #[test]
+    fn a_library_whose_errors_are_reported_anyway_is_silent_until_it_is_named() {
+        let lines = logged(&Args::default(), |handle| {
+            let fails = |try_number: u32| tracing::error!(target: "loud_library::client", try_number, "failed");
+            fails(1);
+            handle.set("debug").expect("valid");
+            fails(2);
+            tracing::warn!(target: "loud_library::tls", "stale roots");
+            handle.set("warn,loud_library=error").expect("valid");
+            fails(3);
+        });
+        let lines: Vec<_> = lines.iter().map(|line| without_time(line)).collect();
+        assert_eq!(
+            lines,
+            ["warn  loud_library::tls: stale roots\n", "error loud_library::client: failed try_number=3\n"]
+        );
     }
 
     #[derive(Debug, clap::Parser)]
