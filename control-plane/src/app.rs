@@ -13,7 +13,7 @@ use minimesh_index::{Index, Settings};
 use minimesh_runtime::{admin, drain, logging, signals};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tonic::service::Routes;
 use tracing::info;
 
@@ -31,7 +31,7 @@ use crate::publish::Publisher;
 use crate::serve::Server;
 use crate::start::Origin;
 use crate::telemetry::{Collector, Reports};
-use crate::watch::Discovery;
+use crate::watch::{Discovery, Refused};
 
 /// Why the control plane cannot go on: what, where, why, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -163,14 +163,12 @@ async fn serve(
     let settings = Settings { trust_domain, cluster_networks, session_key, default_policy };
     let publisher = Publisher::spawn(Index::new(settings), in_force.clone(), events, Arc::clone(&metrics));
     let publisher = publisher.map_err(failed)?;
-    if let Some(cluster) = &cluster {
-        cluster.write_back(&in_force, &publisher);
-    }
+    let refused = cluster.as_ref().map(|within| within.write_back(&in_force, &publisher));
     let heard = cluster.map(|within| within.cluster.heard);
     ready.send_replace(Readiness { publisher: Some(publisher.clone()), heard });
     let ledger = Ledger::new();
     let reports = Reports::spawn(Arc::clone(&metrics));
-    let parts = Parts { in_force, publisher, reports, ledger, metrics, drain };
+    let parts = Parts { in_force, publisher, reports, ledger, refused, metrics, drain };
 
     let answers = OperatorServer::new(Answers {
         reports: parts.reports.clone(),
@@ -198,6 +196,7 @@ struct Parts {
     publisher: Publisher,
     reports: Reports,
     ledger: Ledger,
+    refused: Option<mpsc::Sender<Refused>>,
     metrics: Arc<Metrics>,
     drain: drain::Watch,
 }
@@ -221,8 +220,9 @@ async fn operators(args: &Args, answers: Routes, drain: &drain::Watch) -> Result
 fn routes(args: &Args, tokens: Tokens, parts: &Parts) -> Result<Routes, Error> {
     let mut instance = [0; 16];
     aws_lc_rs::rand::fill(&mut instance).map_err(|_| io::Error::other("the system gave no randomness"))?;
-    let Parts { in_force, publisher, reports, ledger, metrics, drain } = parts;
+    let Parts { in_force, publisher, reports, ledger, refused, metrics, drain } = parts;
     let discovery = Discovery::new(publisher.clone(), instance, Arc::clone(metrics), ledger.clone(), drain.clone());
+    let discovery = discovery.telling(refused.clone());
     let certifier = Certifier {
         in_force: in_force.clone(),
         tokens,

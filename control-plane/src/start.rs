@@ -20,6 +20,7 @@ use crate::kubernetes::{Cluster, Events, Issuer, Leadership, Lease, Problem, Rev
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::session_key;
+use crate::watch::Refused;
 
 /// Where everything comes from.
 pub(crate) struct Origin {
@@ -123,7 +124,8 @@ impl Origin {
 
 impl InCluster {
     /// Starts what the replica that leads writes: the public roots, conditions of routes, Events.
-    pub(crate) fn write_back(&self, in_force: &InForce, publisher: &Publisher) {
+    /// Answers where it is to be told of updates that proxies refused.
+    pub(crate) fn write_back(&self, in_force: &InForce, publisher: &Publisher) -> mpsc::Sender<Refused> {
         let client = || self.cluster.client.clone();
         let leadership = || self.leadership.clone();
         let maps = TrustMaps {
@@ -135,8 +137,11 @@ impl InCluster {
         tokio::spawn(maps.run());
         let (routes, problems, unread) = (publisher.route_statuses(), self.problems.clone(), self.unread.clone());
         tokio::spawn(Statuses { client: client(), leadership: leadership(), routes, problems, unread }.run());
-        let (replica, problems) = (Arc::clone(&self.replica), self.problems.clone());
-        tokio::spawn(Events { client: client(), leadership: leadership(), replica, problems }.run());
+        let events = Events { client: client(), replica: Arc::clone(&self.replica) };
+        tokio::spawn(events.clone().of_objects(leadership(), self.problems.clone()));
+        let (refused, told) = mpsc::channel(REFUSED);
+        tokio::spawn(events.of_proxies(publisher.clone(), told));
+        refused
     }
 }
 
@@ -164,3 +169,5 @@ where
 
 /// Name of the public roots' file in the authority's folder.
 const BUNDLE: &str = "trust-bundle.pem";
+/// Refused updates that nobody was told of yet.
+const REFUSED: usize = 64;

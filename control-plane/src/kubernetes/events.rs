@@ -1,7 +1,7 @@
 //! What people are told of objects that are not in force: an Event beside each, as `kubectl describe` and `kubectl get events` show it.
 //!
-//! Told once per problem, by the replica that leads. An Event that cannot be written is not worth disturbing anything for: it is in the
-//! log and in /metrics all the same.
+//! Of problems of objects the replica that leads tells, once per problem; of an update that a proxy refused, the one that sent it, beside
+//! the proxy's pod. An Event that cannot be written is not worth disturbing anything for: it is in the log and in /metrics all the same.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject, ObjectMeta, PostParams};
-use tokio::sync::watch;
+use minimesh_index::{Kind, ObjectKey};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -22,33 +23,30 @@ use super::kept::resource;
 use super::lease::Leadership;
 use super::reflect::in_words;
 use super::trust_maps::MANAGER;
+use crate::publish::Publisher;
+use crate::watch::Refused;
 
-/// What the teller needs.
+/// Who writes Events.
+#[derive(Clone)]
 pub(crate) struct Events {
     /// Whom it writes to.
     pub(crate) client: Client,
-    /// Whether it may.
-    pub(crate) leadership: Leadership,
     /// Name of this replica.
     pub(crate) replica: Arc<str>,
-    /// What it tells.
-    pub(crate) problems: watch::Receiver<Arc<[Problem]>>,
 }
 
 impl Events {
-    /// Tells until nobody looks any more.
-    pub(crate) async fn run(mut self) {
+    /// Tells of objects until nobody looks any more.
+    pub(crate) async fn of_objects(self, mut leadership: Leadership, mut problems: watch::Receiver<Arc<[Problem]>>) {
         let mut told: BTreeSet<Problem> = BTreeSet::new();
         loop {
-            self.leadership.gained().await;
-            let now = Arc::clone(&self.problems.borrow_and_update());
+            leadership.gained().await;
+            let now = Arc::clone(&problems.borrow_and_update());
             told.retain(|problem| now.contains(problem));
             let news: Vec<Problem> = now.iter().filter(|problem| !told.contains(*problem)).cloned().collect();
             let all = news.len() <= AT_ONCE;
             for problem in news.into_iter().take(AT_ONCE) {
-                if let Err(error) = self.tell(&problem).await {
-                    warn!(%problem, error = in_words(&error), "an Event cannot be written");
-                }
+                self.tell(&problem, "NotInForce").await;
                 told.insert(problem);
             }
             let more = async {
@@ -58,13 +56,37 @@ impl Events {
                 }
             };
             tokio::select! {
-                changed = self.problems.changed() => if changed.is_err() { return },
+                changed = problems.changed() => if changed.is_err() { return },
                 () = more => {}
             }
         }
     }
 
-    async fn tell(&self, problem: &Problem) -> Result<(), kube::Error> {
+    /// Tells of updates that proxies refused until none can come any more; of the same one once.
+    pub(crate) async fn of_proxies(self, publisher: Publisher, mut refused: mpsc::Receiver<Refused>) {
+        let mut told: BTreeSet<Problem> = BTreeSet::new();
+        while let Some(Refused { subscriber, resource, invalid }) = refused.recv().await {
+            // Without a pod there is nothing to put it beside.
+            let Ok(Some(pod)) = publisher.pod_of(subscriber).await else { continue };
+            let object = ObjectKey::new(Kind::Pod, &pod.workload.namespace, &pod.workload.pod);
+            let reason = format!("{}; the proxy keeps the last good state of {resource:?}", invalid.reason);
+            let problem = Problem { object, field: invalid.field, reason };
+            if told.len() >= REMEMBERED {
+                told.clear();
+            }
+            if told.insert(problem.clone()) {
+                self.tell(&problem, "UpdateRefused").await;
+            }
+        }
+    }
+
+    async fn tell(&self, problem: &Problem, reason: &str) {
+        if let Err(error) = self.write(problem, reason).await {
+            warn!(%problem, error = in_words(&error), "an Event cannot be written");
+        }
+    }
+
+    async fn write(&self, problem: &Problem, reason: &str) -> Result<(), kube::Error> {
         let now = Timestamp::now();
         let regarding = self.reference(problem).await;
         // Events of objects without a namespace are kept in this one.
@@ -78,7 +100,7 @@ impl Events {
             action: Some("Read".to_owned()),
             event_time: Some(MicroTime(now)),
             note: Some(note(problem)),
-            reason: Some("NotInForce".to_owned()),
+            reason: Some(reason.to_owned()),
             regarding: Some(regarding),
             reporting_controller: Some(MANAGER.to_owned()),
             reporting_instance: Some(self.replica.as_ref().to_owned()),
@@ -123,3 +145,5 @@ const NOTE: usize = 1_024;
 /// A cluster full of broken objects is told of bit by bit.
 const AT_ONCE: usize = 32;
 const PAUSE: Duration = Duration::from_secs(10);
+/// Refused updates, so that each is told of once.
+const REMEMBERED: usize = 1_000;

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use minimesh_api::grpc::WatchRequest;
+use minimesh_api::model::ResourceKey;
+use minimesh_api::wire::Invalid;
 use minimesh_runtime::drain;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
@@ -32,7 +34,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::peer::Peer;
-use crate::publish::{Publisher, Unready};
+use crate::publish::{Publisher, Subscriber, Unready};
 use session::{Context, End};
 
 /// The gRPC service `minimesh.v1.Discovery`. Written by hand, because the generated one encodes each message for each proxy.
@@ -41,6 +43,17 @@ pub(crate) struct Discovery {
     context: Context,
     ledger: Ledger,
     drain: drain::Watch,
+}
+
+/// An update that a proxy did not take.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// Whose proxy.
+    pub(crate) subscriber: Subscriber,
+    /// Of what.
+    pub(crate) resource: ResourceKey,
+    /// Why.
+    pub(crate) invalid: Invalid,
 }
 
 /// Set by `serve` on every request: what a stream and the connection that carries it say to each other.
@@ -61,7 +74,14 @@ impl Discovery {
         ledger: Ledger,
         drain: drain::Watch,
     ) -> Discovery {
-        Discovery { context: Context { publisher, instance, metrics, entry: None }, ledger, drain }
+        let context = Context { publisher, instance, metrics, entry: None, refused: None };
+        Discovery { context, ledger, drain }
+    }
+
+    /// The same, which also tells of updates that proxies refuse.
+    pub(crate) fn telling(mut self, refused: Option<mpsc::Sender<Refused>>) -> Discovery {
+        self.context.refused = refused;
+        self
     }
 
     async fn watch(self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Responses>, Status> {

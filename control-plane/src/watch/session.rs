@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 use tracing::{debug, info, warn};
 
+use super::Refused;
 use super::subscriptions::Subscriptions;
 use crate::ledger::Open;
 use crate::metrics::{self, Metrics};
@@ -36,6 +37,8 @@ pub(super) struct Context {
     pub(super) metrics: Arc<Metrics>,
     /// Where it is noted whom this proxy trusts.
     pub(super) entry: Option<Arc<Open>>,
+    /// Who tells people of updates that a proxy refused.
+    pub(super) refused: Option<mpsc::Sender<Refused>>,
 }
 
 /// Why a stream ended, when the proxy is still there to be told.
@@ -190,6 +193,11 @@ impl Session {
                     let (id, ip) = (&self.subscriber.id, self.subscriber.ip);
                     warn!(%id, %ip, resource = ?key, field = invalid.field, reason = invalid.reason,
                         "proxy refused an update and keeps its last good state");
+                    if let Some(refused) = &self.context.refused {
+                        // Who is told of too many at once misses some; the log has all.
+                        let _ =
+                            refused.try_send(Refused { subscriber: self.subscriber.clone(), resource: key, invalid });
+                    }
                 }
                 Ok(())
             }

@@ -49,7 +49,8 @@ impl Stream {
         let (sender, responses) = mpsc::channel(1);
         let (close, closing) = oneshot::channel::<()>();
         let metrics = Metrics::new().0;
-        let context = Context { publisher, instance: [9; 16], metrics: Arc::clone(&metrics), entry: None };
+        let metrics_too = Arc::clone(&metrics);
+        let context = Context { publisher, instance: [9; 16], metrics: metrics_too, entry: None, refused: None };
         let subscriber = Subscriber { ip: IpAddr::from([10, 42, 0, 7]), id: testing::id("front-end") };
         let closing = async move {
             if closing.await.is_err() {

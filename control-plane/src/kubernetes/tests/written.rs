@@ -4,15 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use minimesh_api::model::ResourceKey;
+use minimesh_api::wire::Invalid;
 use minimesh_index::{Condition, Kind, ObjectKey, ParentStatus, RouteStatus};
 use minimesh_runtime::drain;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::super::fake::Fake;
 use super::super::{Events, Leadership, Lease, Statuses, TrustMaps};
-use super::{MAPS, NEVER, ROUTES, SERVICES, eventually, first, issuer, named, quiet, service};
+use super::{MAPS, NEVER, PODS, ROUTES, SERVICES, eventually, first, issuer, named, pod, quiet, service};
+use crate::publish::Subscriber;
+use crate::testing;
+use crate::watch::Refused;
 
 async fn leads(leadership: &mut Leadership) {
     timeout(NEVER, leadership.gained()).await.expect("it leads");
@@ -104,8 +109,8 @@ async fn an_object_that_is_not_in_force_gets_one_event() {
     let cluster = fake.cluster();
     let mut source = cluster.watch();
     first(&mut source).await;
-    let (leadership, problems) = (Leadership::fixed(true), source.problems.clone());
-    tokio::spawn(Events { client: cluster.client, leadership, replica: "a".into(), problems }.run());
+    let events = Events { client: cluster.client, replica: "a".into() };
+    tokio::spawn(events.of_objects(Leadership::fixed(true), source.problems.clone()));
     let events = || fake.all("events.k8s.io/v1/events");
     let event = eventually(|| events().first().cloned()).await;
     assert_eq!(
@@ -115,6 +120,34 @@ async fn an_object_that_is_not_in_force_gets_one_event() {
     assert!(event["note"].as_str().is_some_and(|note| note.starts_with("spec.ports[0].port: ")), "{event}");
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(events().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_a_proxy_refuses_is_told_once_beside_its_pod() {
+    let fake = Fake::new();
+    fake.apply(PODS, pod("carts-1", "carts", "u-1", "10.42.0.7"));
+    let (publisher, _) = testing::Fake::new([]).with_pod(testing::pod("carts", b"")).spawn();
+    let (refused, told) = mpsc::channel(8);
+    let events = Events { client: fake.cluster().client, replica: "a".into() };
+    let teller = tokio::spawn(events.of_proxies(publisher, told));
+    for (ip, field) in [(testing::POD_IP, "rules[0]"), (testing::POD_IP, "rules[0]"), ([10, 9, 9, 9].into(), "x")] {
+        let subscriber = Subscriber { ip, id: testing::id("carts") };
+        let invalid = Invalid::new(field, "is not known");
+        refused.send(Refused { subscriber, resource: ResourceKey::Trust, invalid }).await.expect("it listens");
+    }
+    drop(refused);
+    teller.await.expect("it ends with the last stream");
+    let events = fake.all("events.k8s.io/v1/events");
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert_eq!(
+        (&events[0]["regarding"]["name"], &events[0]["regarding"]["uid"], &events[0]["reason"], &events[0]["note"]),
+        (
+            &json!("carts-1"),
+            &json!("u-1"),
+            &json!("UpdateRefused"),
+            &json!("rules[0]: is not known; the proxy keeps the last good state of Trust")
+        )
+    );
 }
 
 #[tokio::test(start_paused = true)]
