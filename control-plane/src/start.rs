@@ -46,6 +46,7 @@ pub(crate) struct InCluster {
     replica: Arc<str>,
     problems: watch::Receiver<Arc<[Problem]>>,
     unread: watch::Receiver<Arc<[RouteStatus]>>,
+    namespace: Arc<str>,
 }
 
 impl Origin {
@@ -105,7 +106,7 @@ impl Origin {
         // Objects are listed while the authority is waited for.
         let source = cluster.watch();
         tokio::spawn(tell_problems(source.problems.clone(), Arc::clone(metrics)));
-        let replica: Arc<str> = replica.into();
+        let (replica, within): (Arc<str>, Arc<str>) = (replica.into(), namespace.into());
         let (in_force, session_key) = issuer.clone().in_force().await;
         Ok(Origin {
             in_force,
@@ -117,7 +118,14 @@ impl Origin {
                 replica: Arc::clone(&replica),
             },
             session_key,
-            cluster: Some(InCluster { cluster, leadership, replica, problems: source.problems, unread: source.unread }),
+            cluster: Some(InCluster {
+                cluster,
+                leadership,
+                replica,
+                problems: source.problems,
+                unread: source.unread,
+                namespace: within,
+            }),
         })
     }
 }
@@ -139,6 +147,7 @@ impl InCluster {
         tokio::spawn(Statuses { client: client(), leadership: leadership(), routes, problems, unread }.run());
         let events = Events { client: client(), replica: Arc::clone(&self.replica) };
         tokio::spawn(events.clone().of_objects(leadership(), self.problems.clone()));
+        tokio::spawn(events.clone().of_pods(leadership(), Arc::clone(&self.namespace), publisher.missed_pods()));
         let (refused, told) = mpsc::channel(REFUSED);
         tokio::spawn(events.of_proxies(publisher.clone(), told));
         refused

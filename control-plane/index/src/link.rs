@@ -5,6 +5,7 @@
 //! | `target` | Service by address, its routes and their backends; or pod by address |
 //! | `endpoints` | Service port, its slices, the pods that they name |
 //! | `port` | pod, its namespace, the Services in front of it and their routes |
+//! | `missed_pods` | pods and their namespaces |
 //! | `route_statuses` | routes, their parents and backends |
 
 use std::collections::btree_map::Entry;
@@ -17,11 +18,11 @@ use minimesh_api::model::{
     PortPolicy, Protocol, ServiceTarget, Target, Transport, Workload, WorkloadRef,
 };
 
-use crate::entry::{Parent, PodEntry, RouteEntry, ServiceEntry, ServicePortEntry, SliceEndpointEntry, SlicePod};
+use crate::entry::{Asked, Parent, PodEntry, RouteEntry, ServiceEntry, ServicePortEntry, SliceEndpointEntry, SlicePod};
 use crate::index::Index;
 use crate::name::Name;
 use crate::policy;
-use crate::resource::ParentRef;
+use crate::resource::{Kind, ObjectKey, ParentRef};
 
 /// What the control plane knows about a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,9 +110,20 @@ impl Index {
 
     /// Namespaces whose pods are meshed, or will be when they are made.
     pub fn meshed_namespaces(&self) -> BTreeSet<Arc<str>> {
-        let labelled = self.namespaces.iter().filter(|(_, namespace)| namespace.injected).map(|(name, _)| name);
+        let labelled =
+            self.namespaces.iter().filter(|(_, namespace)| namespace.asked == Asked::Enabled).map(|(name, _)| name);
         let pods = self.pods.iter().filter(|(_, pod)| pod.meshed && !pod.finished).map(|(name, _)| &name.namespace);
         labelled.chain(pods).cloned().collect()
+    }
+
+    /// Pods that run without the sidecar that their label, or their namespace's, asks for: made before it did, or while nobody injected.
+    pub fn missed_pods(&self) -> BTreeSet<ObjectKey> {
+        let missed = self.pods.iter().filter(|(name, pod)| {
+            let around = self.namespaces.get(&name.namespace).map(|namespace| namespace.asked).unwrap_or_default();
+            let asked = pod.asked.is_for(around, &name.namespace);
+            asked && !(pod.meshed || pod.finished || pod.draining || pod.host_network)
+        });
+        missed.map(|(name, _)| ObjectKey::new(Kind::Pod, &name.namespace, &name.name)).collect()
     }
 
     /// Inbound policy of a pod's port; `None`: unknown pod.

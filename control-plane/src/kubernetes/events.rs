@@ -37,7 +37,34 @@ pub(crate) struct Events {
 
 impl Events {
     /// Tells of objects until nobody looks any more.
-    pub(crate) async fn of_objects(self, mut leadership: Leadership, mut problems: watch::Receiver<Arc<[Problem]>>) {
+    pub(crate) async fn of_objects(self, leadership: Leadership, problems: watch::Receiver<Arc<[Problem]>>) {
+        self.once_each(leadership, problems, "NotInForce").await;
+    }
+
+    /// Tells of pods that run without the sidecar that they were to have, until nobody looks any more. The mesh's own, in `own`, are to
+    /// have none.
+    pub(crate) async fn of_pods(
+        self,
+        leadership: Leadership,
+        own: Arc<str>,
+        mut missed: watch::Receiver<Arc<BTreeSet<ObjectKey>>>,
+    ) {
+        let (report, problems) = watch::channel(Arc::default());
+        let report = async move {
+            loop {
+                let pods = Arc::clone(&missed.borrow_and_update());
+                let pods = pods.iter().filter(|pod| pod.namespace != own).cloned();
+                let problem = |object| Problem { object, field: String::new(), reason: MISSED.to_owned() };
+                report.send_replace(pods.map(problem).collect());
+                if missed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(report, self.once_each(leadership, problems, "NotMeshed"));
+    }
+
+    async fn once_each(&self, mut leadership: Leadership, mut problems: watch::Receiver<Arc<[Problem]>>, reason: &str) {
         let mut told: BTreeSet<Problem> = BTreeSet::new();
         loop {
             leadership.gained().await;
@@ -46,7 +73,7 @@ impl Events {
             let news: Vec<Problem> = now.iter().filter(|problem| !told.contains(*problem)).cloned().collect();
             let all = news.len() <= AT_ONCE;
             for problem in news.into_iter().take(AT_ONCE) {
-                self.tell(&problem, "NotInForce").await;
+                self.tell(&problem, reason).await;
                 told.insert(problem);
             }
             let more = async {
@@ -145,5 +172,8 @@ const NOTE: usize = 1_024;
 /// A cluster full of broken objects is told of bit by bit.
 const AT_ONCE: usize = 32;
 const PAUSE: Duration = Duration::from_secs(10);
+/// What is said of a pod that was missed.
+const MISSED: &str = "is not meshed, although its label minimesh.io/inject or its namespace's asks for it: it was made before that, or \
+                      while no injector answered; make it anew, as by kubectl rollout restart";
 /// Refused updates, so that each is told of once.
 const REMEMBERED: usize = 1_000;

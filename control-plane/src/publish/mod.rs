@@ -17,7 +17,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time;
 use minimesh_api::model::TrustBundle;
 use minimesh_identity::Error;
-use minimesh_index::{Changes, Event, Index, Kind, Object, PodInfo, RouteStatus};
+use minimesh_index::{Changes, Event, Index, Kind, Object, ObjectKey, PodInfo, RouteStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -38,6 +38,7 @@ pub(crate) struct Publisher {
     synced: watch::Receiver<bool>,
     meshed: watch::Receiver<Arc<BTreeSet<Arc<str>>>>,
     routes: watch::Receiver<Arc<[RouteStatus]>>,
+    missed: watch::Receiver<Arc<BTreeSet<ObjectKey>>>,
 }
 
 /// The publisher does not answer: the first list is not complete, or the process ends.
@@ -66,11 +67,12 @@ impl Publisher {
         let (synced, is_synced) = watch::channel(index.is_synced());
         let (meshed, are_meshed) = watch::channel(Arc::default());
         let (routes, judged) = watch::channel(Arc::default());
+        let (missed, were_missed) = watch::channel(Arc::default());
         let (answers, tokens) = (HashMap::new(), BTreeMap::new());
         let trust = in_force.now().trust()?;
-        let state = State { index, trust, tokens, answers, synced, meshed, routes, metrics };
+        let state = State { index, trust, tokens, answers, synced, meshed, routes, missed, metrics };
         tokio::spawn(state.run(receiver, events, in_force));
-        Ok(Publisher { commands, synced: is_synced, meshed: are_meshed, routes: judged })
+        Ok(Publisher { commands, synced: is_synced, meshed: are_meshed, routes: judged, missed: were_missed })
     }
 
     /// A handle of a task that the test runs.
@@ -78,7 +80,7 @@ impl Publisher {
     pub(crate) fn of(commands: mpsc::Sender<Command>) -> Publisher {
         let (synced, meshed, routes) =
             (watch::channel(true).1, watch::channel(Arc::default()).1, watch::channel(Arc::default()).1);
-        Publisher { commands, synced, meshed, routes }
+        Publisher { commands, synced, meshed, routes, missed: watch::channel(Arc::default()).1 }
     }
 
     /// Whether the first complete list is in.
@@ -94,6 +96,11 @@ impl Publisher {
     /// Conditions of every route, once there are any, and whenever they change.
     pub(crate) fn route_statuses(&self) -> watch::Receiver<Arc<[RouteStatus]>> {
         self.routes.clone()
+    }
+
+    /// Pods without the sidecar that they were to have.
+    pub(crate) fn missed_pods(&self) -> watch::Receiver<Arc<BTreeSet<ObjectKey>>> {
+        self.missed.clone()
     }
 
     /// A pod by its name.
@@ -140,6 +147,7 @@ struct State {
     synced: watch::Sender<bool>,
     meshed: watch::Sender<Arc<BTreeSet<Arc<str>>>>,
     routes: watch::Sender<Arc<[RouteStatus]>>,
+    missed: watch::Sender<Arc<BTreeSet<ObjectKey>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -208,14 +216,10 @@ impl State {
     }
 
     fn note_meshed(&self) {
-        let meshed = self.index.meshed_namespaces();
-        self.meshed.send_if_modified(|known| {
-            let differs = **known != meshed;
-            if differs {
-                *known = Arc::new(meshed);
-            }
-            differs
-        });
+        note(&self.meshed, self.index.meshed_namespaces());
+        if self.index.is_synced() {
+            note(&self.missed, self.index.missed_pods());
+        }
     }
 
     /// Asks affected questions again; answers how many got another content.
@@ -308,6 +312,17 @@ impl State {
             }
         }
     }
+}
+
+/// Publishes a set if it is another one.
+fn note<T: Ord>(published: &watch::Sender<Arc<BTreeSet<T>>>, now: BTreeSet<T>) {
+    published.send_if_modified(|known| {
+        let differs = **known != now;
+        if differs {
+            *known = Arc::new(now);
+        }
+        differs
+    });
 }
 
 /// Which pods a batch speaks of.

@@ -1,5 +1,6 @@
 //! Of a Namespace: the defaults that it gives.
 
+use super::Asked;
 use crate::annotations::{self, Ports};
 use crate::policy::Policies;
 use crate::resource::Namespace;
@@ -8,8 +9,8 @@ use crate::resource::Namespace;
 pub(crate) struct NamespaceEntry {
     pub(crate) opaque: Option<Ports>,
     pub(crate) policies: Policies,
-    /// Its pods are meshed when they are made.
-    pub(crate) injected: bool,
+    /// Whether its pods are meshed when they are made.
+    pub(crate) asked: Asked,
 }
 
 impl NamespaceEntry {
@@ -18,10 +19,7 @@ impl NamespaceEntry {
         Self {
             opaque: annotations::opaque_ports(annotations, &|_| None),
             policies: Policies::of(annotations, &|_| None),
-            injected: namespace.metadata.labels.get(INJECT).is_some_and(|word| word == "enabled"),
+            asked: Asked::of(&namespace.metadata.labels),
         }
     }
 }
-
-/// Label by which namespaces and pods are meshed.
-const INJECT: &str = "minimesh.io/inject";

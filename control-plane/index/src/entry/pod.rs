@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minimesh_api::model::{HttpProbe, PlaintextReason, Transport, WorkloadRef};
 
+use super::Asked;
 use crate::annotations::{self, Ports};
 use crate::policy::Policies;
 use crate::resource::{Container, IntOrString, Metadata, Pod, Probe, Timestamp};
@@ -20,6 +21,7 @@ pub(crate) struct PodEntry {
     pub(crate) uid: Option<Arc<str>>,
     pub(crate) host_network: bool,
     pub(crate) meshed: bool,
+    pub(crate) asked: Asked,
     pub(crate) draining: bool,
     pub(crate) finished: bool,
     pub(crate) created: Option<Timestamp>,
@@ -47,6 +49,7 @@ impl PodEntry {
             uid: pod.metadata.uid.as_deref().map(Arc::from),
             host_network: pod.spec.host_network,
             meshed: pod.is_meshed(),
+            asked: Asked::of(&pod.metadata.labels),
             draining: pod.is_draining(),
             finished: pod.is_finished(),
             created: pod.metadata.creation_timestamp,

@@ -36,6 +36,49 @@ fn workload_is_the_deployment_or_the_direct_owner_or_the_pod() {
     assert_eq!(workload_of(two), own("StatefulSet", "db"));
 }
 
+/// Names of the pods that were missed, of two with these labels (of `inject`) in namespaces with these.
+fn missed(of_namespace: &str, of_pod: &str, more: &str) -> Vec<String> {
+    let label =
+        |word: &str| if word.is_empty() { "{}".to_owned() } else { format!("{{ minimesh.io/inject: {word} }}") };
+    let objects = |namespace: &str| {
+        let labels = label(of_namespace);
+        let pod = pod(&format!("  labels: {}{more}", label(of_pod))).replace("shop", namespace);
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {namespace}, labels: {labels} }}\n---\n{pod}")
+    };
+    let index = index(&format!("{}---\n{}", objects("shop"), objects("kube-system")));
+    index.missed_pods().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_pod_without_the_sidecar_that_was_asked_for_is_missed() {
+    let (shop, system) = ("Pod shop/web", "Pod kube-system/web");
+    for (of_namespace, of_pod, expected) in [
+        ("enabled", "", vec![shop]),
+        ("enabled", "enabled", vec![shop]),
+        ("enabled", "disabled", vec![]),
+        ("enabled", "yes", vec![shop]),
+        ("", "enabled", vec![system, shop]),
+        ("", "", vec![]),
+        ("", "disabled", vec![]),
+        ("disabled", "enabled", vec![]),
+        ("disabled", "", vec![]),
+    ] {
+        assert_eq!(missed(of_namespace, of_pod, ""), expected, "{of_namespace} {of_pod}");
+    }
+}
+
+#[test]
+fn who_ends_shares_the_nodes_network_or_is_meshed_was_not_missed() {
+    let ends = "\n  deletionTimestamp: 2026-11-22T10:00:00Z";
+    assert_eq!(missed("enabled", "", ends), Vec::<String>::new());
+    let labelled = pod("  labels: { minimesh.io/inject: enabled }");
+    let count = |pod: &str| index(pod).missed_pods().len();
+    assert_eq!(count(&labelled), 1);
+    assert_eq!(count(&labelled.replace("spec:\n", "spec:\n  hostNetwork: true\n")), 0);
+    assert_eq!(count(&labelled.replace("spec:\n", "spec:\n  initContainers: [{ name: minimesh-proxy }]\n")), 0);
+    assert_eq!(count(&labelled.replace("podIP: 10.42.0.7", "phase: Succeeded")), 0);
+}
+
 #[test]
 fn pod_tells_all_that_certificates_need() {
     let hash = "0a".repeat(32);

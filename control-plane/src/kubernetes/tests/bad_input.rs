@@ -25,7 +25,7 @@ async fn tokens_that_are_expired_or_for_others_are_refused_in_words_and_counted(
     let mut of_no_pod = review("carts", "carts-1", "u-1");
     of_no_pod["user"]["extra"] = json!({});
     fake.token("made by hand", of_no_pod);
-    let desk = Desk::open(&fake).await;
+    let desk = Desk::open(&fake, "a").await;
     desk.certified("good").await;
     let before = desk.metrics.certify_refused.value();
     let cases = [
@@ -49,7 +49,7 @@ async fn an_api_server_that_reviews_no_tokens_makes_proxies_wait_and_refuses_non
     let fake = Fake::new();
     fake.apply(PODS, pod("carts-1", "carts", "u-1", "10.42.0.7"));
     fake.token("good", review("carts", "carts-1", "u-1"));
-    let desk = Desk::open(&fake).await;
+    let desk = Desk::open(&fake, "a").await;
     desk.certified("good").await;
     fake.fail(REVIEWS, Some(500));
     assert_eq!(desk.certify("good").await.expect_err("not now").code(), Code::Unavailable);

@@ -280,10 +280,10 @@ struct Desk {
 }
 
 impl Desk {
-    async fn open(fake: &Fake) -> Desk {
+    async fn open(fake: &Fake, replica: &str) -> Desk {
         let metrics = Metrics::new().0;
         let args = Cli::parse_from(["control-plane", "--kubernetes"]).args;
-        let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), "a", &quiet()).await.expect("an origin");
+        let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), replica, &quiet()).await.expect("an origin");
         let settings = Settings {
             trust_domain: "cluster.local".to_owned(),
             cluster_networks: Vec::new(),
@@ -293,6 +293,7 @@ impl Desk {
         let in_force = origin.in_force.clone();
         let publisher = Publisher::spawn(Index::new(settings), in_force.clone(), origin.events, Arc::clone(&metrics));
         let publisher = publisher.expect("a publisher");
+        origin.cluster.expect("in a cluster").write_back(&in_force, &publisher);
         let ledger = Ledger::new();
         let certifier = Certifier {
             in_force,
@@ -336,7 +337,7 @@ async fn a_pods_token_becomes_a_certificate_and_nothing_else_does() {
     fake.token("good", review("carts", "carts-1", "u-1"));
     fake.token("of another account", review("payment", "carts-1", "u-1"));
     fake.token("of a pod that was there before", review("carts", "carts-1", "u-0"));
-    let desk = Desk::open(&fake).await;
+    let desk = Desk::open(&fake, "a").await;
     let answer = desk.certified("good").await;
     assert_eq!(
         (answer.chain.len(), desk.ledger.all()[0].0.id.as_str()),

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::fake::Fake;
 use super::super::{Events, Leadership, Lease, Statuses, TrustMaps};
-use super::{MAPS, NEVER, PODS, ROUTES, SERVICES, eventually, first, issuer, named, pod, quiet, service};
+use super::{Desk, MAPS, NEVER, PODS, ROUTES, SERVICES, eventually, first, issuer, named, pod, quiet, review, service};
 use crate::publish::Subscriber;
 use crate::testing;
 use crate::watch::Refused;
@@ -148,6 +148,44 @@ async fn an_update_that_a_proxy_refuses_is_told_once_beside_its_pod() {
             &json!("rules[0]: is not known; the proxy keeps the last good state of Trust")
         )
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_was_missed_is_told_once_and_the_meshs_own_never() {
+    let fake = Fake::new();
+    for namespace in ["shop", "minimesh"] {
+        let labels = json!({"minimesh.io/inject": "enabled"});
+        fake.apply("v1/namespaces", json!({"metadata": {"name": namespace, "labels": labels}}));
+        let mut pod = pod("old", "carts", "u-1", "10.42.0.7");
+        pod["metadata"]["namespace"] = json!(namespace);
+        pod["spec"]["initContainers"] = json!([]);
+        fake.apply(PODS, pod);
+    }
+    fake.apply(PODS, pod("new", "carts", "u-2", "10.42.0.8"));
+    let _desk = Desk::open(&fake, "a").await;
+    let event = eventually(|| fake.all("events.k8s.io/v1/events").first().cloned()).await;
+    assert_eq!(
+        (&event["regarding"]["namespace"], &event["regarding"]["name"], &event["reason"]),
+        (&json!("shop"), &json!("old"), &json!("NotMeshed"))
+    );
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(fake.all("events.k8s.io/v1/events").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_does_not_lead_answers_like_the_one_that_does_and_without_any_leader() {
+    let fake = Fake::new();
+    fake.apply(PODS, pod("carts-1", "carts", "u-1", "10.42.0.7"));
+    fake.token("good", review("carts", "carts-1", "u-1"));
+    let leads = Desk::open(&fake, "a").await;
+    let stands_by = Desk::open(&fake, "b").await;
+    let first = leads.certified("good").await;
+    assert_eq!(stands_by.certified("good").await.trust, first.trust);
+    // long enough for any Lease to run out
+    fake.fail("coordination.k8s.io/v1/leases", Some(500));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(stands_by.certified("good").await.trust, first.trust);
+    assert_eq!(leads.certified("good").await.trust, first.trust);
 }
 
 #[tokio::test(start_paused = true)]
