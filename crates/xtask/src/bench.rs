@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: minimesh beside its peers. Finds or fetches the peers, compiles, and starts what measures
-//! (`benches/benches/peers`), which says what it saw in JSON lines and in a report.
+//! (`benches/peers`), which says what it saw in JSON lines and in a report.
 //!
 //! HAProxy and nftables come from Debian, when root; Envoy from the registry of Python, by the lock file in `benches/kits/envoy`.
 //! What cannot be had is said to be absent.
@@ -128,9 +128,10 @@ impl Peers {
 
 /// The program that is measured, the one that makes namespaces, and the one that measures; says where the last is.
 fn build(workspace: &Workspace, profile: &str) -> Result<PathBuf, String> {
-    // the features of `cargo build --bin minimesh`, whose dependencies are then not compiled again
-    let packages = ["--package", "minimesh-cli", "--package", "minimesh-benches", "--package", "minimesh-tests"];
-    let targets = ["--bin", "minimesh", "--bin", "netns-runner", "--bench", "peers"];
+    // Programs alone, and the command line's package among theirs: what is measured is then what `cargo build --bin minimesh` makes,
+    // from the same dependencies with the same features. A target that is a test or a bench would bring those of tests.
+    let packages = ["--package", "minimesh-cli", "--package", "minimesh-peers", "--package", "minimesh-tests"];
+    let targets = ["--bin", "minimesh", "--bin", "netns-runner", "--bin", "peers"];
     let mut command = workspace.cargo(&["build", "--profile", profile, "--message-format", "json-render-diagnostics"]);
     command.args(packages).args(targets).stderr(Stdio::inherit());
     let shown = format!("{command:?}");
@@ -208,8 +209,8 @@ mod tests {
     #[test]
     fn the_program_is_found_in_what_cargo_says() {
         let said = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"minimesh\"},\"executable\":\"/t/minimesh\"}\n\
-            not json\n{\"target\":{\"name\":\"peers\"},\"executable\":\"/t/deps/peers-1\"}";
-        assert_eq!(executable(said), Some(PathBuf::from("/t/deps/peers-1")));
+            not json\n{\"target\":{\"name\":\"peers\"},\"executable\":\"/t/peers\"}";
+        assert_eq!(executable(said), Some(PathBuf::from("/t/peers")));
         assert_eq!(executable("{\"reason\":\"build-finished\"}"), None);
     }
 }

@@ -167,14 +167,16 @@ pub fn minimesh() -> PathBuf {
     path
 }
 
-/// A program that cargo built into the folder above that of the test itself.
+/// A program that cargo built: a test's own is in a folder below that of the others.
 pub(crate) fn beside(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a process knows its program");
-    test.ancestors().nth(2).expect("tests are in target/PROFILE/deps").join(name)
+    let own = std::env::current_exe().expect("a process knows its program");
+    let folder = own.parent().expect("a program is in a folder");
+    let programs = if folder.ends_with("deps") { folder.parent().expect("deps is in target/PROFILE") } else { folder };
+    programs.join(name)
 }
 
 fn target() -> PathBuf {
-    beside("..").canonicalize().expect("tests are in target/PROFILE/deps")
+    beside("..").canonicalize().expect("programs are in target/PROFILE")
 }
 
 /// A reader sees the old file or the new one.

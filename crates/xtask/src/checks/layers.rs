@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 5] = [
     &["minimesh-balance", "minimesh-chart", "minimesh-route", "minimesh-identity", "minimesh-runtime"],
     &["minimesh-index", "minimesh-control-plane", "minimesh-injector", "minimesh-proxy", "sock-shop"],
     &["minimesh-cli"],
-    &["minimesh-benches", "minimesh-fuzz", "minimesh-tests"],
+    &["minimesh-benches", "minimesh-fuzz", "minimesh-tests", "minimesh-peers"],
 ];
 /// Tools, beside the layers: they use no crate of ours.
 const TOOLS: [&str; 1] = ["xtask"];

@@ -63,7 +63,7 @@ const KEPT: &str = "RESULTS.md";
 const MARKS: [&str; 2] = ["<!-- cargo xtask bench --keep -->", "<!-- end of cargo xtask bench --keep -->"];
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match *arguments {
         ["load", plan] => load::run(plan).map(|outcome| println!("{outcome}")),
