@@ -1,7 +1,7 @@
 //! What a comparison leaves behind: one JSON line for what is said once, and one for each proxy in each round.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -60,15 +60,16 @@ pub struct Measured {
 /// Adds a line.
 pub fn append(path: &Path, line: &Line) -> Result<(), Failure> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-    Ok(writeln!(file, "{}", serde_json::to_string(line)?)?)
+    let text = serde_json::to_string(line)? + "\n";
+    Ok(file.write_all(text.as_bytes())?)
 }
 
-/// The run, and everything that was measured in it.
+/// The run, and everything that was measured in it. A last line that was not written to its end, as its run was ended, is left out.
 pub fn read(path: &Path) -> Result<(Run, Vec<Measured>), Failure> {
-    let file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let (mut run, mut measured) = (None, Vec::new());
-    for line in BufReader::new(file).lines() {
-        match serde_json::from_str(&line?)? {
+    for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+        match serde_json::from_str(line)? {
             Line::Run(found) => run = Some(*found),
             Line::Measured(one) => measured.push(*one),
         }
@@ -87,7 +88,10 @@ mod tests {
         let one = Measured { round: 1, subject: "direct".into(), ..Measured::default() };
         append(&path, &Line::Run(Box::new(run.clone()))).unwrap();
         append(&path, &Line::Measured(Box::new(one.clone()))).unwrap();
-        assert_eq!(read(&path).unwrap(), (run, vec![one]));
+        assert_eq!(read(&path).unwrap(), (run.clone(), vec![one.clone()]));
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, whole.clone() + &whole[..whole.len() / 2].replace('\n', "")).unwrap();
+        assert_eq!(read(&path).unwrap(), (run, vec![one]), "of a run that was ended while it wrote");
         std::fs::remove_file(&path).unwrap();
         assert!(read(&path).is_err());
     }

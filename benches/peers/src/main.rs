@@ -1,13 +1,14 @@
 //! Beside its peers: what a pair of sidecars of ours costs, and what others cost in the same place, in turn.
 //!
 //! Two pods on one node, an application in the second and a load in the first; between them nothing, HAProxies, Envoys,
-//! or minimesh as it is shipped. Everything is started afresh for each proxy in each round, and the order turns
+//! linkerd2-proxies, or minimesh as it is shipped. Everything is started afresh for each proxy in each round, and the order turns
 //! round every second time, so that a machine that becomes slower is slower for all. `cargo xtask bench` runs it.
 //!
 //! ```text
 //! certificates   keys for peers
 //! cgroup         a CPU limit
 //! configuration  of HAProxy and of Envoy
+//! linkerd2       a pair of linkerd2-proxies, and what their control plane would say
 //! machine        what it ran on
 //! minimesh       our pair, and its variants
 //! peer           a pair of somebody else's
@@ -18,6 +19,7 @@
 mod certificates;
 mod cgroup;
 mod configuration;
+mod linkerd2;
 mod machine;
 mod minimesh;
 mod peer;
@@ -27,6 +29,7 @@ mod subject;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use minimesh_benches::load::{self, Failure};
 use minimesh_benches::origin;
@@ -47,14 +50,17 @@ pub(crate) struct Task {
     quick: bool,
     /// Names of subjects; empty: all.
     only: Vec<String>,
-    /// The page goes here; raw lines and plots into `data` in it.
+    /// Raw lines, as they come.
+    raw: PathBuf,
+    /// The page goes here; raw lines and plots into `data` in it, when all is measured.
     output: PathBuf,
     /// Programs, or why there is none.
     haproxy: Result<PathBuf, String>,
     envoy: Result<PathBuf, String>,
+    linkerd2: Result<PathBuf, String>,
 }
 
-/// Raw lines.
+/// Raw lines, beside the plots.
 const RAW: &str = "data/peers.jsonl";
 /// The page, where it is not kept.
 const PAGE: &str = "peers.md";
@@ -66,9 +72,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match *arguments {
+        ["linkerd2-control-plane", plan] => linkerd2::control_plane(plan),
         ["load", plan] => load::run(plan).map(|outcome| println!("{outcome}")),
         ["origin"] => origin::run(),
-        ["report", folder] => publish(Path::new(folder)),
+        ["report", raw, output] => publish(Path::new(raw), Path::new(output)),
         ["run", task] => serde_json::from_str(task).map_err(Failure::from).and_then(|task| run(&task)),
         _ => Err("it is started by `cargo xtask bench`".into()),
     };
@@ -86,9 +93,10 @@ fn run(task: &Task) -> Result<(), Failure> {
     for (name, why) in &absent {
         println!("{name} is not measured: {why}");
     }
-    let raw = task.output.join(RAW);
-    // of an earlier run
-    let _ = std::fs::remove_file(&raw);
+    let seconds: f64 = subjects.iter().map(|subject| round::seconds(task.quick, subject.kind)).sum();
+    println!("{} rounds of {}: about {} minutes", task.rounds, subjects.len(), minutes(seconds * task.rounds as f64));
+    // what an earlier run has found may be all that there is of it; none may be there
+    let _ = std::fs::rename(&task.raw, task.raw.with_extension("previous.jsonl"));
     let about = Run {
         command: task.command.clone(),
         commit: task.commit.clone(),
@@ -98,25 +106,40 @@ fn run(task: &Task) -> Result<(), Failure> {
         present: subjects.iter().map(|subject| (subject.name.to_owned(), subject.version(task))).collect(),
         absent,
     };
-    record::append(&raw, &Line::Run(Box::new(about)))?;
+    record::append(&task.raw, &Line::Run(Box::new(about)))?;
+    let begun = Instant::now();
     for round in 0..task.rounds {
         let turned = round % 2 == 1;
         let order: Vec<&Subject> = if turned { subjects.iter().rev().collect() } else { subjects.iter().collect() };
         for subject in order {
             let measured = measured(task, subject, round);
             println!("round {round} {}", round::in_short(&measured));
-            record::append(&raw, &Line::Measured(Box::new(measured)))?;
+            record::append(&task.raw, &Line::Measured(Box::new(measured)))?;
         }
+        let each = begun.elapsed().as_secs_f64() / (round + 1) as f64;
+        println!(
+            "{} of {} rounds, about {} minutes left",
+            round + 1,
+            task.rounds,
+            minutes(each * (task.rounds - round - 1) as f64)
+        );
     }
-    publish(&task.output)
+    publish(&task.raw, &task.output)
 }
 
-/// Writes page and plots from the raw lines.
-fn publish(output: &Path) -> Result<(), Failure> {
-    let (run, measured) = record::read(&output.join(RAW))?;
+fn minutes(seconds: f64) -> f64 {
+    (seconds / 60.0).ceil()
+}
+
+/// Writes page and plots from the raw lines, and those beside them.
+fn publish(raw: &Path, output: &Path) -> Result<(), Failure> {
+    let (run, measured) = record::read(raw)?;
     let Report { page, plots } = report::report(&run, &measured, "data/");
     for (name, svg) in plots {
         std::fs::write(output.join("data").join(name), svg)?;
+    }
+    if raw != output.join(RAW) {
+        std::fs::copy(raw, output.join(RAW))?;
     }
     let kept = output.join(KEPT);
     if !kept.is_file() {

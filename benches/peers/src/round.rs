@@ -53,7 +53,7 @@ pub(crate) fn measure(task: &Task, subject: &Subject, measured: &mut Measured) -
     };
     rest(IDLE);
     measured.idle_kib = pair.proxies.iter().map(|&proxy| resident_kib(proxy)).collect();
-    for (name, port, traffic, seconds) in points(task, subject.kind) {
+    for (name, port, traffic, seconds) in points(task.quick, subject.kind) {
         let outcome = pair.load(task, port, traffic, seconds).map_err(|error| format!("{name}: {error}"))?;
         measured.points.insert(name, outcome);
     }
@@ -75,25 +75,30 @@ pub(crate) fn origin<'w>(server: &Pod<'w>) -> Result<Process<'w>, Failure> {
     Ok(process)
 }
 
+/// About how many seconds it takes to measure such a subject, once.
+pub(crate) fn seconds(quick: bool, kind: Kind) -> f64 {
+    let loads = points(quick, kind).into_iter().map(|(.., window)| warm(quick) + window + AROUND);
+    STARTING + IDLE.as_secs_f64() + loads.sum::<f64>()
+}
+
+/// Seconds before anything is counted: both ends have their connections by then, handshakes and all.
+fn warm(quick: bool) -> f64 {
+    if quick { 1.0 } else { 2.0 }
+}
+
 /// Name, port, load and seconds of everything that is measured of such a subject.
-fn points(task: &Task, kind: Kind) -> Vec<(String, u16, Traffic, f64)> {
-    let seconds = if task.quick { 1.0 } else { 3.0 };
-    let rates: &[u32] = match (kind, task.quick) {
-        (Kind::Minimesh(Variant::Limit), _) => &[50, 100],
-        (Kind::Minimesh(Variant::Shipped), _) | (Kind::Direct | Kind::Envoy { .. } | Kind::Haproxy, _)
-            if task.quick =>
-        {
-            &[1000, 4000]
-        }
-        (Kind::Minimesh(Variant::Shipped) | Kind::Direct | Kind::Envoy { .. } | Kind::Haproxy, false) => {
-            &[1000, 2000, 4000, 8000]
-        }
-        _ => &[],
-    };
+fn points(quick: bool, kind: Kind) -> Vec<(String, u16, Traffic, f64)> {
+    let seconds = if quick { 1.0 } else { 3.0 };
     let whole = !matches!(kind, Kind::Minimesh(variant) if variant != Variant::Shipped);
+    let rates: &[u32] = match (kind, quick) {
+        (Kind::Minimesh(Variant::Limit), _) => &[50, 100],
+        _ if !whole => &[],
+        (_, true) => &[1000, 4000],
+        (_, false) => &[1000, 2000, 4000, 8000],
+    };
     let mut points = Vec::new();
     if whole {
-        let connections = if task.quick { 400 } else { 1000 };
+        let connections = if quick { 400 } else { 1000 };
         points.push(("hold".to_owned(), HTTP1, Traffic::Hold { connections }, 0.0));
     }
     points.push(("http1".to_owned(), HTTP1, Traffic::Closed { connections: 64 }, seconds));
@@ -113,8 +118,7 @@ fn points(task: &Task, kind: Kind) -> Vec<(String, u16, Traffic, f64)> {
 impl Pair<'_> {
     /// One load, from the client's pod.
     fn load(&self, task: &Task, port: u16, traffic: Traffic, seconds: f64) -> Result<Outcome, Failure> {
-        // both ends have their connections by then, handshakes and all
-        let warm = if task.quick { 1.0 } else { 2.0 };
+        let warm = warm(task.quick);
         let plan = Plan { address: service(port), traffic, warm, window: seconds, watched: self.proxies.clone() };
         let own = std::env::current_exe()?.display().to_string();
         let process = self.client.spawn("load", &[&own, "load", &serde_json::to_string(&plan)?]);
@@ -161,3 +165,24 @@ fn rest(time: Duration) {
 
 /// What starting took is given back by then.
 const IDLE: Duration = Duration::from_millis(1500);
+/// Seconds until a pair of proxies has answered, on a machine that has nothing else to do.
+const STARTING: f64 = 2.0;
+/// Seconds that a load needs beside what it warms up and counts.
+const AROUND: f64 = 0.5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_run_asks_the_same_of_every_peer_and_takes_less_time() {
+        let names = |quick, kind| points(quick, kind).into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+        let all = ["hold", "http1", "rate-1000", "rate-4000", "http2", "grpc", "stream"];
+        for kind in [Kind::Direct, Kind::Haproxy, Kind::Linkerd2, Kind::Minimesh(Variant::Shipped)] {
+            assert_eq!(names(true, kind), all, "{kind:?}");
+            assert!(seconds(true, kind) < seconds(false, kind), "{kind:?}");
+        }
+        assert_eq!(names(true, Kind::Minimesh(Variant::Strict)), ["http1"]);
+        assert_eq!(names(false, Kind::Minimesh(Variant::Limit)), ["http1", "rate-50", "rate-100"]);
+    }
+}

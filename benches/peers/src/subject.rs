@@ -1,10 +1,10 @@
 //! What can be measured.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Task, cgroup};
+use crate::{Task, cgroup, linkerd2};
 
 /// Something between client and application.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,7 @@ pub(crate) enum Kind {
     Direct,
     Envoy { http2_between: bool },
     Haproxy,
+    Linkerd2,
     Minimesh(Variant),
 }
 
@@ -41,10 +42,11 @@ pub(crate) enum Variant {
 }
 
 /// In the order of even rounds. What is compared stands close together.
-const SUBJECTS: [Subject; 10] = [
+const SUBJECTS: [Subject; 11] = [
     Subject { name: "direct", kind: Kind::Direct, full_only: false },
     Subject { name: "haproxy", kind: Kind::Haproxy, full_only: false },
     Subject { name: SHIPPED, kind: Kind::Minimesh(Variant::Shipped), full_only: false },
+    Subject { name: "linkerd2", kind: Kind::Linkerd2, full_only: false },
     Subject { name: "envoy-h2", kind: Kind::Envoy { http2_between: true }, full_only: false },
     Subject { name: "envoy-h1", kind: Kind::Envoy { http2_between: false }, full_only: true },
     Subject { name: "minimesh-strict", kind: Kind::Minimesh(Variant::Strict), full_only: false },
@@ -56,9 +58,6 @@ const SUBJECTS: [Subject; 10] = [
 
 /// Ours.
 pub(crate) const SHIPPED: &str = "minimesh";
-
-/// A peer that a bar names.
-const LINKERD2: &str = "linkerd2";
 
 /// Those that are asked for and can be had; and the others, with the reason.
 pub(crate) fn choose(task: &Task) -> (Vec<Subject>, BTreeMap<String, String>) {
@@ -75,7 +74,6 @@ pub(crate) fn choose(task: &Task) -> (Vec<Subject>, BTreeMap<String, String>) {
             Ok(()) => present.push(subject),
         }
     }
-    absent.insert(LINKERD2.to_owned(), "nothing here speaks its control plane's protocol to it yet".to_owned());
     (present, absent)
 }
 
@@ -84,6 +82,7 @@ impl Subject {
         match self.kind {
             Kind::Envoy { .. } => task.envoy.as_ref().map(drop).map_err(Clone::clone),
             Kind::Haproxy => task.haproxy.as_ref().map(drop).map_err(Clone::clone),
+            Kind::Linkerd2 => task.linkerd2.as_ref().map(drop).map_err(Clone::clone),
             Kind::Minimesh(Variant::Limit) => cgroup::Limit::new("probe", 100).map(drop),
             Kind::Direct | Kind::Minimesh(_) => Ok(()),
         }
@@ -91,11 +90,16 @@ impl Subject {
 
     /// What it says of itself.
     pub(crate) fn version(&self, task: &Task) -> String {
-        match (self.kind, &task.envoy, &task.haproxy) {
-            (Kind::Envoy { .. }, Ok(program), _) => said(program, "--version"),
-            (Kind::Haproxy, _, Ok(program)) => said(program, "-v"),
-            (Kind::Minimesh(_), ..) => said(&minimesh_tests::world::minimesh(), "--version"),
-            _ => "no proxy".to_owned(),
+        let of = |program: &Result<PathBuf, String>, say: fn(&Path) -> String| match program {
+            Ok(program) => say(program),
+            Err(why) => why.clone(),
+        };
+        match self.kind {
+            Kind::Direct => "no proxy".to_owned(),
+            Kind::Envoy { .. } => of(&task.envoy, |program| said(program, "--version")),
+            Kind::Haproxy => of(&task.haproxy, |program| said(program, "-v")),
+            Kind::Linkerd2 => of(&task.linkerd2, linkerd2::version),
+            Kind::Minimesh(_) => said(&minimesh_tests::world::minimesh(), "--version"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the first committed run should show, and whether it does.
 
+use std::collections::BTreeMap;
+
 use super::figures::{self, Figure, Ratio, Rounds};
 
 /// A claim about us.
@@ -37,6 +39,8 @@ pub(super) struct Found {
     pub(super) theirs: String,
     pub(super) ratio: String,
     pub(super) verdict: Verdict,
+    /// Why nothing was found, if that is known.
+    pub(super) why: Option<String>,
 }
 
 pub(super) const BARS: [Bar; 8] = [
@@ -62,11 +66,11 @@ pub(super) const BARS: [Bar; 8] = [
         beside: Beside::Times(1.0, "envoy-h2"),
     },
     Bar {
-        claim: "p99 added at 1 000 requests a second at most linkerd2-proxy's",
+        claim: "p99 added at 1 000 requests a second as good as linkerd2-proxy's",
         unit: "µs",
         figure: figures::added_p99,
         ours: "minimesh",
-        beside: Beside::Times(1.0, "linkerd2"),
+        beside: Beside::AsGoodAs("linkerd2"),
     },
     Bar {
         claim: "an idle proxy holds at most 10 MiB",
@@ -99,7 +103,8 @@ pub(super) const BARS: [Bar; 8] = [
 ];
 
 impl Bar {
-    pub(super) fn judge(&self, rounds: &Rounds<'_>) -> Found {
+    /// `absent`: who was not measured, with the reason.
+    pub(super) fn judge(&self, rounds: &Rounds<'_>, absent: &BTreeMap<String, String>) -> Found {
         let shown = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.1} {}", self.unit));
         let own = rounds.median(self.ours, self.figure);
         let (verdict, theirs, ratio) = match self.beside {
@@ -113,11 +118,30 @@ impl Bar {
                 (
                     verdict,
                     shown(rounds.median(name, self.figure)),
-                    ratio.map_or("–".to_owned(), |ratio| ratio.to_string()),
+                    ratio.map_or("–".to_owned(), |ratio| {
+                        let all = rounds.count();
+                        let part = if ratio.rounds < all {
+                            format!(", {} rounds of {all}", ratio.rounds)
+                        } else {
+                            String::new()
+                        };
+                        format!("{ratio}{part}")
+                    }),
                 )
             }
         };
-        Found { ours: shown(own), theirs, ratio, verdict }
+        let lacking = || self.named().find_map(|name| Some(format!("{name}: {}", absent.get(name)?)));
+        let why = (verdict == Verdict::NotMeasured).then(lacking).flatten();
+        Found { ours: shown(own), theirs, ratio, verdict, why }
+    }
+
+    /// Whom it is about.
+    fn named(&self) -> impl Iterator<Item = &'static str> {
+        let theirs = match self.beside {
+            Beside::AsGoodAs(name) | Beside::Times(_, name) => Some(name),
+            Beside::AtMost(_) => None,
+        };
+        std::iter::once(self.ours).chain(theirs)
     }
 }
 
@@ -178,7 +202,16 @@ mod tests {
     #[test]
     fn nothing_measured_is_said_for_every_bar() {
         for bar in &BARS {
-            assert_eq!(bar.judge(&Rounds(&[])).verdict, Verdict::NotMeasured, "{}", bar.claim);
+            let found = bar.judge(&Rounds(&[]), &BTreeMap::new());
+            assert_eq!((found.verdict, found.why), (Verdict::NotMeasured, None), "{}", bar.claim);
         }
+    }
+
+    #[test]
+    fn a_peer_that_is_absent_is_the_reason_for_its_bars() {
+        let absent = [("linkerd2".to_owned(), "no program".to_owned())].into();
+        let whys = BARS.map(|bar| bar.judge(&Rounds(&[]), &absent).why);
+        let ours = |why: &Option<String>| why.as_deref() == Some("linkerd2: no program");
+        assert_eq!((whys.iter().flatten().count(), whys.iter().filter(|why| ours(why)).count()), (2, 2));
     }
 }

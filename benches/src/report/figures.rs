@@ -1,6 +1,6 @@
 //! Figures of one pair in one round, and how those of two pairs compare over all rounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::load::Outcome;
 use crate::percentile::{median, median_interval};
@@ -22,6 +22,11 @@ pub(super) struct Ratio {
 }
 
 impl Rounds<'_> {
+    /// How many there were.
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(|one| one.round).collect::<BTreeSet<_>>().len()
+    }
+
     /// By round.
     pub(super) fn each(&self, subject: &str, figure: Figure) -> BTreeMap<usize, f64> {
         let direct = |round| self.0.iter().find(|one| one.round == round && one.subject == "direct");
@@ -34,13 +39,15 @@ impl Rounds<'_> {
         median(&self.each(subject, figure).into_values().collect::<Vec<_>>())
     }
 
-    /// Of the rounds in which both were measured.
+    /// Of the rounds in which both were measured. A cost that came out at nothing or less (a difference to a direct connection that
+    /// was itself disturbed) is no cost: its round says nothing.
     pub(super) fn ratio(&self, ours: &str, theirs: &str, figure: Figure) -> Option<Ratio> {
         let (ours, theirs) = (self.each(ours, figure), self.each(theirs, figure));
         let ratios: Vec<f64> = ours
             .iter()
-            .filter_map(|(round, own)| Some(own / theirs.get(round)?))
-            .filter(|ratio| ratio.is_finite())
+            .filter_map(|(round, own)| Some((*own, *theirs.get(round)?)))
+            .filter(|(own, their)| *own > 0.0 && *their > 0.0)
+            .map(|(own, their)| own / their)
             .collect();
         Some(Ratio { median: median(&ratios)?, interval: median_interval(&ratios)?, rounds: ratios.len() })
     }
@@ -160,6 +167,18 @@ mod tests {
     fn added_latency_is_above_the_direct_connection_of_the_same_round() {
         let measured = [one(0, "direct", 1.0, 100.0), one(0, "ours", 1.0, 350.0), one(1, "ours", 1.0, 900.0)];
         assert_eq!(Rounds(&measured).each("ours", added_p99), [(0, 250.0)].into());
+    }
+
+    #[test]
+    fn a_round_whose_direct_connection_was_disturbed_has_no_ratio_of_what_is_added() {
+        let round = |round, direct, ours, theirs| {
+            [("direct", direct), ("ours", ours), ("theirs", theirs)].map(|(name, p99)| one(round, name, 1.0, p99))
+        };
+        let measured =
+            [round(0, 100.0, 300.0, 500.0), round(1, 9000.0, 350.0, 500.0), round(2, 100.0, 200.0, 300.0)].concat();
+        let rounds = Rounds(&measured);
+        let ratio = rounds.ratio("ours", "theirs", added_p99).unwrap();
+        assert_eq!((ratio.median, ratio.rounds, rounds.count()), (0.5, 2, 3));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod bars;
 mod figures;
 mod svg;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::load::{Latency, Outcome, PERCENTILES};
@@ -29,7 +30,7 @@ pub fn report(run: &Run, measured: &[Measured], folder: &str) -> Report {
     let mut page = String::new();
     for part in [
         about(run, measured),
-        judged(&rounds),
+        judged(&rounds, &run.absent),
         costs(&rounds),
         latencies(&rounds),
         variants(&rounds),
@@ -68,11 +69,13 @@ fn about(run: &Run, measured: &[Measured]) -> String {
     text
 }
 
-fn judged(rounds: &Rounds<'_>) -> String {
+fn judged(rounds: &Rounds<'_>, absent: &BTreeMap<String, String>) -> String {
     let mut text = table(&["claim", "ours", "beside", "ratio (95 %)", ""]);
     for bar in &BARS {
-        let found = bar.judge(rounds);
-        row(&mut text, &[bar.claim.to_owned(), found.ours, found.theirs, found.ratio, found.verdict.to_string()]);
+        let found = bar.judge(rounds, absent);
+        let why = found.why.map_or(String::new(), |why| format!(" ({why})"));
+        let verdict = format!("{}{why}", found.verdict);
+        row(&mut text, &[bar.claim.to_owned(), found.ours, found.theirs, found.ratio, verdict]);
     }
     text
 }
@@ -353,11 +356,14 @@ const LIMITS: &str = "\
 - A figure is the median over rounds; a ratio is taken within a round, then the median of the ratios; its interval is a bootstrap's.
 - p99.9 is of a few thousand requests a round: an order of magnitude, no more. `worst` is the worst of the median round.
 - Everybody has one thread for connections. HAProxy and Envoy have static configurations, no policy and no telemetry but their own
-  counters; a mesh made of them costs more. HAProxy compares a DNS name where the others compare SPIFFE IDs.
+  counters; a mesh made of them costs more. HAProxy compares a DNS name where the others compare SPIFFE IDs;
+  linkerd2-proxy's client does too.
+- linkerd2-proxy has beside it a control plane of the benchmark's own: what its mesh says about a Service without routes and a port that
+  takes mutual TLS alone, said once, without news. Its settings are those that its injector makes.
 - Bytes go from client to server only. Held connections are opened one after the other, so they stand at the client's side, and
   few lead to the server.
 - CPU is what the kernel accounts to the processes of both proxies; what it does for them in interrupts of others is in nobody's figure,
-  and the work of minimesh's control plane is not in it either.
+  and the work of control planes is not in it either.
 ";
 
 #[cfg(test)]

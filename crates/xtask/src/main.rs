@@ -35,8 +35,9 @@ usage: cargo xtask TASK
   fuzz [--seconds N] [TARGET]        give the parsers bytes that nobody would send; 20 s each, unless said otherwise
   icount [--accept REASON]           instructions, allocations and bytes of a request, beside the committed baseline
   kits                               fetch what the compat layer needs, and print the shell's lines in which a test finds it
-  bench [--quick] [--rounds N] [--only NAME,…] [--profile NAME] [--keep]
-                                     minimesh beside its peers; --keep writes into benches/ what is to be committed
+  bench [--quick] [--rounds N] [--only NAME,…] [--profile NAME] [--keep] [--report]
+                                     minimesh beside its peers; --keep writes into benches/ what is to be committed,
+                                     --report makes the page again of what the last run has measured
   gen-docs [--check]                 write docs/errors.md and docs/reference/, or say whether they are up to date
   image [--arch amd64|arm64] [--profile shipped|release] [--program FILE] [--name NAME:TAG]… [--output FILE]
                                      one static image with every part of the mesh, as a tar for `ctr images import`,

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use minimesh_benches::origin::{HTTP1, HTTP2, SINK};
 use serde_json::{Value, json};
 
-use crate::certificates::{Certificates, SERVER_NAME, identity};
+use crate::certificates::{Certificates, dns_name, identity};
 use crate::peer::{inbound, outbound};
 use crate::round::SERVICES;
 
@@ -29,7 +29,7 @@ pub(crate) fn client(certificates: &Certificates, server: Ipv4Addr, http2_betwee
         let protocol = between(port);
         let mut context = tls(certificates, "client", protocol);
         context["@type"] = json!("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext");
-        context["sni"] = json!(SERVER_NAME);
+        context["sni"] = json!(dns_name("server"));
         cluster(name, &server.to_string(), port, protocol, Some(context))
     });
     bootstrap(&listeners, &clusters)

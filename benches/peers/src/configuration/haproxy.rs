@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use minimesh_benches::origin::{HTTP2, SINK};
 
-use crate::certificates::{Certificates, SERVER_NAME};
+use crate::certificates::{Certificates, dns_name};
 use crate::peer::{inbound, outbound};
 use crate::round::SERVICES;
 
@@ -23,13 +23,13 @@ defaults
 
 /// Of the client's side: plaintext in, TLS to the server's.
 pub(crate) fn client(certificates: &Certificates, server: Ipv4Addr) -> String {
-    let (authority, own) = (certificates.authority(), certificates.leaf("client"));
+    let (authority, own, peer) = (certificates.authority(), certificates.leaf("client"), dns_name("server"));
     each(|port, mode, h2| {
         let alpn = if mode == "tcp" { String::new() } else { format!(" alpn {}", if h2 { "h2" } else { "http/1.1" }) };
         let proto = if h2 { " proto h2" } else { "" };
         format!(
             "  bind 0.0.0.0:{}{proto}\n  server s {server}:{port} ssl verify required ca-file {authority} crt {own} \
-             ssl-min-ver TLSv1.3 sni str({SERVER_NAME}) verifyhost {SERVER_NAME}{alpn}{proto}\n",
+             ssl-min-ver TLSv1.3 sni str({peer}) verifyhost {peer}{alpn}{proto}\n",
             outbound(port)
         )
     })
