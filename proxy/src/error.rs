@@ -132,6 +132,8 @@ kinds! {
     TlsStaleBundle "tls_stale_bundle" 502 "Bad Gateway" 14 WARN OtherEndpoint;
     #[allow(missing_docs)]
     TlsUnknownIssuer "tls_unknown_issuer" 502 "Bad Gateway" 14 WARN OtherEndpoint;
+    /// A stream of HTTP/2 that was refused (REFUSED_STREAM), because its connection has its share of the many that a worker holds.
+    TooManyStreams "too_many_streams" 503 "Service Unavailable" 8 INFO Never;
     /// A backend reference that could not be resolved.
     UnresolvedBackend "unresolved_backend" 500 "Internal Server Error" 14 INFO Never;
     /// The configuration says something that this version does not understand.

@@ -4,6 +4,7 @@
 //! application is dialled before a request's body is read.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, permit: Permit, conn: Conn) {
     };
     cells.opened();
     let opened = Instant::now();
-    let ended = accept(worker, end, &session.socket, &parting, |incoming| stream(Rc::clone(&session), incoming)).await;
+    let ended = accept(worker, end, &session.socket, &parting, |incoming| task(&session, incoming)).await;
     note(worker, session.address, ended);
     let end = if session.permit.holds_for_requests(worker) { ended.reason } else { CloseReason::Policy };
     cells.closed(end, opened.elapsed());
@@ -120,7 +121,7 @@ pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, conn
         worker.cells.refused(refusal);
         port.cells(worker, EdgeProtocol::Http, peer).denied();
         count(worker, &Error::new(Kind::PolicyDenied, Side::Policy).because(refusal.word()).at(port.address));
-        let Incoming { head, mut down } = incoming;
+        let Incoming { head, mut down, .. } = incoming;
         let reply = Reply::of(&head, Direction::Inbound);
         answer(Kind::PolicyDenied, &reply, false, &mut down);
         if let Some(mut record) = record_of(worker, port, peer, address, &head) {
@@ -128,7 +129,7 @@ pub(super) async fn deny(worker: &Rc<Worker>, port: &Rc<Port>, peer: &Peer, conn
             record.told_grpc(reply.seen(Kind::PolicyDenied.row()).1);
             worker.observer.finish(record);
         }
-        async {}
+        Some(async {})
     };
     let ended = accept(worker, end, &socket, &|| Parting::Served, each).await;
     note(worker, address, ended);
@@ -161,9 +162,18 @@ fn record_of(
     Some(record)
 }
 
+/// The task of one inbound request, if there is to be one.
+fn task(session: &Rc<Session>, incoming: Incoming) -> Option<impl Future<Output = ()> + use<>> {
+    if incoming.surplus {
+        count(&session.worker, &incoming.refuse());
+        return None;
+    }
+    Some(stream(Rc::clone(session), incoming))
+}
+
 /// The life of one inbound request.
 async fn stream(session: Rc<Session>, incoming: Incoming) {
-    let Incoming { head, down } = incoming;
+    let Incoming { head, down, .. } = incoming;
     let reply = Reply::of(&head, Direction::Inbound);
     let cells = session.cells();
     let Session { worker, permit, address, .. } = &*session;

@@ -44,7 +44,13 @@ pub(super) async fn serve(worker: &Rc<Worker>, target: &Rc<Target>, conn: Conn) 
     let (end, socket) = wire(conn);
     let parting = || if worker.closing.get() { Parting::Now } else { Parting::Stay };
     let address = socket.peer().filter(|_| worker.observer.is_on());
-    let each = |incoming| stream(Rc::clone(worker), Rc::clone(target), address, incoming);
+    let each = |incoming: Incoming| {
+        if incoming.surplus {
+            count(worker, &incoming.refuse());
+            return None;
+        }
+        Some(stream(Rc::clone(worker), Rc::clone(target), address, incoming))
+    };
     let ended = accept(worker, end, &socket, &parting, each).await;
     if let Some(kind) = ended.error {
         count(worker, &Error::new(kind, Side::Downstream));
@@ -64,9 +70,10 @@ pub(super) fn stream_size() -> usize {
 /// Answers every request of a connection that goes nowhere.
 pub(super) async fn refuse(worker: &Rc<Worker>, conn: Conn, kind: Kind) {
     let (end, socket) = wire(conn);
-    let each = |incoming: Incoming| async move {
-        let Incoming { head, mut down } = incoming;
+    let each = |incoming: Incoming| {
+        let Incoming { head, mut down, .. } = incoming;
         answer(kind, &Reply::of(&head, Direction::Outbound), false, &mut down);
+        Some(async {})
     };
     accept(worker, end, &socket, &|| Parting::Served, each).await;
 }
@@ -74,7 +81,7 @@ pub(super) async fn refuse(worker: &Rc<Worker>, conn: Conn, kind: Kind) {
 /// The life of one outbound request.
 async fn stream(worker: Rc<Worker>, target: Rc<Target>, address: Option<SocketAddr>, incoming: Incoming) {
     let began = Instant::now();
-    let Incoming { head, down } = incoming;
+    let Incoming { head, down, .. } = incoming;
     let reply = Reply::of(&head, Direction::Outbound);
     let mut client = Client { worker, target, down, reply, record: None };
     if client.worker.observer.is_on() {

@@ -15,9 +15,9 @@ use tokio::time::{Instant, timeout};
 
 use super::exchange::Downstream;
 use super::link::Timer;
-use super::server;
 use super::wire::{Socket, Wire};
-use crate::error::Kind;
+use super::{ledger, server};
+use crate::error::{Error, Kind, Side};
 use crate::http::linger;
 use crate::metrics::CloseReason;
 use crate::worker::Worker;
@@ -35,6 +35,16 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 pub(crate) struct Incoming {
     pub(crate) head: Parts,
     pub(crate) down: Downstream,
+    /// Its connection has its share of the streams that a worker takes: to be refused.
+    pub(crate) surplus: bool,
+}
+
+impl Incoming {
+    /// Refuses the stream: nothing of it was seen, so it can be sent again (RFC 9113 section 8.7).
+    pub(crate) fn refuse(mut self) -> Error {
+        self.down.reset(Reason::REFUSED_STREAM);
+        Error::new(Kind::TooManyStreams, Side::Downstream)
+    }
 }
 
 /// Whether a connection is to end.
@@ -80,13 +90,13 @@ struct Clock {
     leaving: Timer,
 }
 
-/// Serves a connection to its end. `parting` is asked on every wake-up; `each` makes the task of a stream.
+/// Serves a connection to its end. `parting` is asked on every wake-up; `each` makes the task of a stream, or refuses it.
 pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
     worker: &Worker,
     wire: Wire,
     socket: &Socket,
     parting: &dyn Fn() -> Parting,
-    each: impl Fn(Incoming) -> F,
+    each: impl Fn(Incoming) -> Option<F>,
 ) -> Ended {
     socket.watch_heads();
     let mut connection = match timeout(PREFACE_TIMEOUT, greet(worker, wire, socket)).await {
@@ -134,7 +144,10 @@ pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
                 clock.idle_since = worker.idle_since();
                 worker.connections.note_activity();
                 let (head, body) = request.into_parts();
-                streams.spawn_local(each(Incoming { head, down: Downstream::new(body, respond) }));
+                let surplus = ledger::is_crowded(streams.len());
+                if let Some(task) = each(Incoming { head, down: Downstream::new(body, respond), surplus }) {
+                    streams.spawn_local(task);
+                }
             }
             Event::End(reason) => break Ended::by(reason),
             Event::Slow => {

@@ -13,6 +13,7 @@ use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::ledger::Kept;
 use super::link::Timer;
 use super::{Copied, Sender, head};
 
@@ -51,7 +52,7 @@ pub(super) struct Body {
     end: End,
     /// What was taken, for another attempt.
     kept: Vec<Bytes>,
-    kept_bytes: usize,
+    kept_bytes: Kept,
     keeping: bool,
     /// The next of `kept` to be sent again.
     again: usize,
@@ -88,7 +89,7 @@ impl Body {
             grace: Timer::default(),
             end,
             kept: Vec::new(),
-            kept_bytes: 0,
+            kept_bytes: Kept::default(),
             keeping: false,
             again: 0,
             released: 0,
@@ -132,7 +133,7 @@ impl Body {
     /// All of it, where it has come to its end and was kept.
     pub(super) fn copy(&self) -> Option<Copied> {
         let trailers = match &self.end {
-            _ if !self.keeping || self.kept_bytes > COPY => return None,
+            _ if !self.keeping || self.kept_bytes.bytes() > COPY => return None,
             End::Open => return None,
             End::Plain => None,
             End::Trailers(trailers) => Some(trailers.clone()),
@@ -271,8 +272,7 @@ impl Body {
         if !self.keeping || chunk.is_empty() {
             return;
         }
-        self.kept_bytes += chunk.len();
-        if self.kept_bytes > KEEP {
+        if self.kept_bytes.bytes() + chunk.len() > KEEP || !self.kept_bytes.add(chunk.len()) {
             self.keeping = false;
             return self.forget();
         }
@@ -287,7 +287,7 @@ impl Body {
     /// Drops what was kept when no other attempt needs it.
     fn forget(&mut self) {
         if !self.keeping && self.again == self.kept.len() {
-            self.kept = Vec::new();
+            (self.kept, self.kept_bytes) = (Vec::new(), Kept::default());
             self.again = 0;
         }
     }

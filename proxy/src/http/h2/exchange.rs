@@ -20,6 +20,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Body, Broken};
+use super::ledger::Counted;
 use super::link::Slot;
 use super::{Copied, Outgoing, Sender, head};
 use crate::error::{Error, Kind, Retry, Side};
@@ -31,6 +32,7 @@ use crate::observe::Record;
 pub(crate) struct Downstream {
     body: Body,
     respond: SendResponse<Bytes>,
+    _counted: Counted,
 }
 
 /// What happens on the way, and where it is counted.
@@ -124,7 +126,7 @@ impl Failed {
 
 impl Downstream {
     pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>) -> Downstream {
-        Downstream { body: Body::request(body), respond }
+        Downstream { body: Body::request(body), respond, _counted: Counted::new() }
     }
 
     pub(super) fn respond(&mut self) -> &mut SendResponse<Bytes> {

@@ -2,7 +2,7 @@
 //!
 //! `accept` is a connection of a client, `link` one to a server, `pool` the links to one server. `exchange` takes one request
 //! over one link and its response back; `body` moves one direction. Each stream is a task of its own: it waits for its own
-//! windows and for nobody else's.
+//! windows and for nobody else's. `ledger` counts what all of them hold together.
 
 mod accept;
 mod answer;
@@ -10,6 +10,7 @@ mod body;
 mod copy;
 mod exchange;
 mod head;
+mod ledger;
 mod link;
 mod pool;
 mod unfinished;

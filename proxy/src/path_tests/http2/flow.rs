@@ -1,5 +1,6 @@
 //! Flow control and bounds: nobody waits for another's receiver, and nobody makes us hold more than we said.
 
+use super::super::repeats::counter_of;
 use super::*;
 
 #[tokio::test(flavor = "local")]
@@ -142,4 +143,38 @@ async fn a_servers_limit_on_streams_is_kept_to_and_more_connections_are_opened()
     }
     assert!(mesh.client.edge().tcp_opened > 1, "{:?}", mesh.client.edge());
     assert!(most.get() > 0);
+}
+
+#[tokio::test(flavor = "local")]
+async fn in_a_crowd_of_streams_a_connection_that_has_its_share_is_refused_and_others_are_served() {
+    let mesh = Mesh::new();
+    let app = serve(|request, mut respond| async move {
+        if request.uri().path() == "/never" {
+            let _ = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+        } else {
+            let _ = respond.send_response(Response::new(()), true);
+        }
+    })
+    .await;
+    mesh.service(Protocol::Detect, vec![unmeshed(app)]);
+    let honest = Caller::new(mesh.client.address).await;
+    let (mut hoarders, mut hoarded) = (Vec::new(), tokio::task::JoinSet::new());
+    for _ in 0..3 {
+        let hoarder = Caller::new(mesh.client.address).await;
+        for _ in 0..400 {
+            let (response, stream) = hoarder.begin(request(Method::POST, "/never")).await;
+            hoarded.spawn_local(async move { (response.await.map(drop), stream).0 });
+        }
+        hoarders.push(hoarder);
+        // on connections that are as good as any other
+        assert_eq!(honest.get("/").await.expect("an answer").status, 200);
+    }
+    // the others of the 1200 are as many as a worker takes; one that is honest makes one less
+    for _ in 0..1200 - 1024 {
+        let refused = hoarded.join_next().await.expect("more").expect("no panic").expect_err("a refusal");
+        assert_eq!((refused.reason(), refused.is_remote()), (Some(Reason::REFUSED_STREAM), true));
+        assert_eq!(honest.get("/").await.expect("an answer").status, 200);
+    }
+    let counted = "minimesh_errors_total{direction=\"outbound\",error=\"too_many_streams\"}";
+    assert!(counter_of(&mesh, counted) >= 1200 - 1024);
 }
