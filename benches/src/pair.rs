@@ -153,6 +153,7 @@ fn sidecar(
         ports: OwnPorts::default(),
         default_policy: DefaultPolicy::Deny,
         head_limit: 64 * 1024,
+        max_streams: 4096,
         patience: Patience::default(),
         origin,
         observe: observe.clone(),

@@ -178,6 +178,7 @@ fn start_workers(
             ports: OwnPorts(ports.to_vec()),
             default_policy: args.default_policy.into(),
             head_limit: args.max_head,
+            max_streams: args.max_streams,
             patience: Patience { head: args.head_timeout, idle: args.idle_timeout },
             origin: Origin::Kernel,
             observe: observe.clone(),

@@ -92,6 +92,10 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", env = "MINIMESH_MAX_HEAD", default_value_t = 64 * 1024, value_parser = head_limit)]
     pub max_head: usize,
 
+    /// HTTP/2 streams of clients on a worker, beyond which a connection that has 16 of them gets no more
+    #[arg(long, value_name = "NUMBER", env = "MINIMESH_MAX_STREAMS", default_value_t = 4096)]
+    pub max_streams: usize,
+
     /// How long a client may take for the head of a request, once it has begun
     #[arg(long, value_name = "DURATION", env = "MINIMESH_HEAD_TIMEOUT", default_value = "60s", value_parser = head_timeout)]
     pub head_timeout: Duration,

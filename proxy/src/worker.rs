@@ -55,6 +55,8 @@ pub struct WorkerConfig {
     pub default_policy: DefaultPolicy,
     /// Largest HTTP head, bytes; 64 KiB by default.
     pub head_limit: usize,
+    /// HTTP/2 streams of clients, beyond which a connection with its share gets no more; 4096 by default.
+    pub max_streams: usize,
     /// How long clients may take.
     pub patience: Patience,
     /// How original destinations are learnt.
@@ -225,6 +227,7 @@ pub(crate) struct Worker {
     pub(crate) random: RefCell<Rng>,
     pub(crate) default_policy: DefaultPolicy,
     pub(crate) head_limit: usize,
+    pub(crate) max_streams: usize,
     pub(crate) head_timeout: Duration,
     /// Minutes that a connection may be idle.
     idle_limit: u32,
@@ -285,6 +288,7 @@ impl Worker {
             random: RefCell::new(Rng::new(std::hash::BuildHasher::hash_one(&seed, config.index))),
             default_policy: config.default_policy,
             head_limit: config.head_limit,
+            max_streams: config.max_streams,
             head_timeout: config.patience.head,
             idle_limit: u32::try_from(config.patience.idle.as_secs().div_ceil(60)).unwrap_or(u32::MAX),
             stopped: Cell::new(false),

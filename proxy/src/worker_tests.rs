@@ -28,6 +28,7 @@ fn a_panic_in_the_accept_loop_ends_the_worker_which_says_why() {
         ports: OwnPorts::default(),
         default_policy: DefaultPolicy::Deny,
         head_limit: 4096,
+        max_streams: 1024,
         patience: Patience::default(),
         origin: Origin::Fixed { outbound: address, inbound: address },
         observe: Observe::default(),

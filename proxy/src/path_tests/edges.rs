@@ -150,6 +150,7 @@ fn two_workers_share_the_connections() {
                 ports: OwnPorts::default(),
                 default_policy: policy,
                 head_limit: 64 * 1024,
+                max_streams: MAX_STREAMS,
                 patience: Patience::default(),
                 origin: Origin::Fixed { outbound: address, inbound: address },
                 observe: Observe::default(),

@@ -54,6 +54,8 @@ use crate::worker::{OwnPorts, Patience, WorkerConfig, crew, run};
 
 const DOMAIN: &str = "cluster.local";
 const SERVICE: &str = "10.43.0.1:80";
+/// HTTP/2 streams on a worker, above which a connection gets no more than its share; fewer than by default, as tests open them all.
+const MAX_STREAMS: usize = 1024;
 
 /// A proxy of the test: one worker and the control that tells it what to do.
 struct Proxy {
@@ -198,6 +200,7 @@ impl Proxy {
             ports: OwnPorts::default(),
             default_policy: policy,
             head_limit: 64 * 1024,
+            max_streams: MAX_STREAMS,
             patience: Patience::default(),
             origin,
             observe: Observe::default(),

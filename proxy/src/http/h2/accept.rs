@@ -144,7 +144,7 @@ pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
                 clock.idle_since = worker.idle_since();
                 worker.connections.note_activity();
                 let (head, body) = request.into_parts();
-                let surplus = ledger::is_crowded(streams.len());
+                let surplus = ledger::is_crowded(streams.len(), worker.max_streams);
                 if let Some(task) = each(Incoming { head, down: Downstream::new(body, respond), surplus }) {
                     streams.spawn_local(task);
                 }

@@ -170,11 +170,11 @@ async fn in_a_crowd_of_streams_a_connection_that_has_its_share_is_refused_and_ot
         assert_eq!(honest.get("/").await.expect("an answer").status, 200);
     }
     // the others of the 1200 are as many as a worker takes; one that is honest makes one less
-    for _ in 0..1200 - 1024 {
+    for _ in 0..1200 - MAX_STREAMS {
         let refused = hoarded.join_next().await.expect("more").expect("no panic").expect_err("a refusal");
         assert_eq!((refused.reason(), refused.is_remote()), (Some(Reason::REFUSED_STREAM), true));
         assert_eq!(honest.get("/").await.expect("an answer").status, 200);
     }
     let counted = "minimesh_errors_total{direction=\"outbound\",error=\"too_many_streams\"}";
-    assert!(counter_of(&mesh, counted) >= 1200 - 1024);
+    assert!(counter_of(&mesh, counted) >= 1200 - MAX_STREAMS as u64);
 }
