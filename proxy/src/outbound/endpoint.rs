@@ -213,14 +213,17 @@ impl Endpoint {
     pub(crate) async fn connect(&self, worker: &Worker, alpn: Alpn) -> Result<Upstream, Error> {
         let began = Instant::now();
         let usable_for = if self.is_mesh() { worker.credentials().map_or(0, |own| usable_for(&own)) } else { u32::MAX };
-        let mut result = self.connect_inner(worker, alpn).await;
-        for _ in 0..GREETED {
+        let mut greeted = 0;
+        let result = loop {
+            let result = self.connect_inner(worker, alpn).await;
             match &result {
-                Err(error) if is_greeting(error) => worker.cells.retry(RetryReason::NotDelivered),
-                _ => break,
+                Err(error) if greeted < GREETED && is_greeting(error) => {
+                    greeted += 1;
+                    worker.cells.retry(RetryReason::NotDelivered);
+                }
+                _ => break result,
             }
-            result = self.connect_inner(worker, alpn).await;
-        }
+        };
         let outcome = match &result {
             Ok(_) => Connected::Ok,
             Err(error) if error.kind == Kind::ConnectRefused => Connected::Refused,
