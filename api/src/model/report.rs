@@ -80,6 +80,24 @@ pub struct EdgeReport {
     pub added: Histogram,
 }
 
+impl EdgeReport {
+    /// Of an edge on which nothing happened.
+    pub fn nothing(key: EdgeKey) -> EdgeReport {
+        EdgeReport {
+            key,
+            requests: 0,
+            successes: 0,
+            failures: 0,
+            tcp_opened: 0,
+            tcp_closed: 0,
+            bytes_read: 0,
+            bytes_written: 0,
+            latency: Histogram::default(),
+            added: Histogram::default(),
+        }
+    }
+}
+
 /// What one proxy reported about one edge, over a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedEdge {

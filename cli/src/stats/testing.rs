@@ -50,22 +50,6 @@ pub(crate) fn probe(server: &str) -> ReportedEdge {
     row
 }
 
-/// The same edge, of which the window has nothing.
-pub(crate) fn nothing(edge: EdgeReport) -> EdgeReport {
-    EdgeReport {
-        key: edge.key,
-        requests: 0,
-        successes: 0,
-        failures: 0,
-        tcp_opened: 0,
-        tcp_closed: 0,
-        bytes_read: 0,
-        bytes_written: 0,
-        latency: Histogram::default(),
-        added: Histogram::default(),
-    }
-}
-
 /// The same over plain TCP: no requests, no latencies.
 pub(crate) fn tcp(mut row: ReportedEdge) -> ReportedEdge {
     row.edge.key.protocol = EdgeProtocol::Tcp;

@@ -119,22 +119,6 @@ pub(super) fn since(edge: &EdgeReport, earlier: &EdgeReport) -> EdgeReport {
     }
 }
 
-/// An edge on which nothing happened.
-pub(super) fn nothing(key: &EdgeKey) -> EdgeReport {
-    EdgeReport {
-        key: key.clone(),
-        requests: 0,
-        successes: 0,
-        failures: 0,
-        tcp_opened: 0,
-        tcp_closed: 0,
-        bytes_read: 0,
-        bytes_written: 0,
-        latency: Default::default(),
-        added: Default::default(),
-    }
-}
-
 /// Longest slot at an age.
 fn granularity(age: Duration) -> Duration {
     match age.as_secs() {

@@ -166,7 +166,7 @@ impl Proxy {
             .totals
             .iter()
             .map(|(key, totals)| {
-                let added = sum.added.remove(key).unwrap_or_else(|| ring::nothing(key));
+                let added = sum.added.remove(key).unwrap_or_else(|| EdgeReport::nothing(key.clone()));
                 reported(added, Some(totals))
             })
             .collect();
@@ -193,7 +193,7 @@ impl Instance {
                 }
                 None => {
                     room -= 1;
-                    ring::since(&edge, &ring::nothing(&key))
+                    ring::since(&edge, &EdgeReport::nothing(key.clone()))
                 }
             };
             self.totals.insert(key.clone(), edge);

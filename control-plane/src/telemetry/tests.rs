@@ -11,7 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::ring::{self, HISTORY, Ring};
+use super::ring::{HISTORY, Ring};
 use super::store::{Reporter, Store, Taken};
 
 const FIRST: [u8; 16] = [1; 16];
@@ -50,7 +50,7 @@ pub(crate) fn edge(port: u16, requests: u64) -> EdgeReport {
         bytes_read: requests * 10,
         bytes_written: requests * 100,
         latency: Histogram::from_counts([(20, requests)], requests * 20),
-        ..ring::nothing(&key(port))
+        ..EdgeReport::nothing(key(port))
     }
 }
 

@@ -3,7 +3,7 @@
 use minimesh_api::model::{BackendKey, EdgeKey, EdgeReport};
 
 use super::*;
-use crate::stats::testing::{inbound, nothing, outbound, probe, reference, spiffe, tcp};
+use crate::stats::testing::{inbound, outbound, probe, reference, spiffe, tcp};
 
 fn edge<'e>(edges: &'e [Edge], source: &str, destination: &str) -> &'e Edge {
     let found =
@@ -110,10 +110,10 @@ fn plaintext_of_the_time_before_the_mesh_is_forgotten_with_the_window() {
     before.edge.key.security = Security::None("not_meshed".into());
     before.edge.key.peer = Some(reference("carts", "carts-0"));
     // nothing within the window, nothing open; a hundred requests since the start
-    before.edge = nothing(before.edge);
+    before.edge = EdgeReport::nothing(before.edge.key);
     let mut stranger = inbound("carts", "nobody");
     stranger.edge.key.security = Security::None("no_tls_from_remote".into());
-    stranger.edge = nothing(stranger.edge);
+    stranger.edge = EdgeReport::nothing(stranger.edge.key);
     let rows = [before, outbound("front-end", "carts"), inbound("carts", "front-end"), stranger];
     let edges = edges(&rows);
     assert_eq!(edges.len(), 1, "{edges:#?}");
