@@ -1,5 +1,5 @@
-# The image as Docker builds it, for those who use Docker: a static program on an empty base. `cargo xtask image` makes the same
-# without Docker, and is what the tests run.
+# The image as Docker builds it, for those who use Docker: a static program on an empty base, with the same files, user and names as
+# `cargo xtask image` makes without Docker (docs/image.md; a test compares the two).
 FROM rust:1-bookworm AS build
 WORKDIR /minimesh
 COPY . .
@@ -14,6 +14,7 @@ RUN target="$(uname -m)-unknown-linux-gnu" \
 
 FROM scratch
 COPY --from=build /image/ /
+LABEL org.opencontainers.image.licenses="Apache-2.0" org.opencontainers.image.title="minimesh"
 ENV PATH=/
 USER 2102:2102
 ENTRYPOINT ["/minimesh"]

@@ -315,6 +315,7 @@ fn packed(kit: &Path, name: &str) -> Result<(), String> {
             architecture: "amd64",
             entrypoint: &[&entrypoint],
             environment: &[],
+            labels: &[],
             user: "0:0",
         };
         oci::write(&image, &layer, &kit.join("image.tar"))?;

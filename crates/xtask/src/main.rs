@@ -39,9 +39,8 @@ usage: cargo xtask TASK
                                      minimesh beside its peers; --keep writes into benches/ what is to be committed,
                                      --report makes the page again of what the last run has measured
   gen-docs [--check]                 write docs/errors.md and docs/reference/, or say whether they are up to date
-  image [--arch amd64|arm64] [--profile shipped|release] [--program FILE] [--name NAME:TAG]… [--output FILE]
-                                     one static image with every part of the mesh, as a tar for `ctr images import`,
-                                     `k3s ctr images import` and `docker load`
+  image [--arch amd64|arm64] […]     one static image with every part of the mesh, as a tar for `ctr images import`,
+                                     `k3s ctr images import` and `docker load` (`image --help` says more)
   cluster up [NODES]|down|…          a real Kubernetes in namespaces of this machine (root; `cluster help` says more)
   cluster build                      only build what it is made of
   cluster images | servers           build and load the images that tests put into pods; those of Debian's servers alone
@@ -91,6 +90,10 @@ fn run(arguments: &[&str]) -> Result<ExitCode, String> {
         }
         ["test", "--soak", duration] => test::soak(&workspace, duration, &mut report)?,
         ["cluster", ref rest @ ..] => return cluster::command(&workspace, rest).map(ExitCode::from),
+        ["image", "help" | "--help" | "-h"] => {
+            println!("{}", image::USAGE);
+            return Ok(ExitCode::SUCCESS);
+        }
         ["image", ref rest @ ..] => {
             return image::make(&workspace, image::Wanted::parse(rest)?).map(|_| ExitCode::SUCCESS);
         }

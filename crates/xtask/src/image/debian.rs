@@ -83,8 +83,14 @@ impl Installed {
                 let environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
                 let entrypoint = ["/bin/sh"];
                 let (architecture, user) = ("amd64", "0:0");
-                let image =
-                    Image { names: &names, architecture, entrypoint: &entrypoint, environment: &environment, user };
+                let image = Image {
+                    names: &names,
+                    architecture,
+                    entrypoint: &entrypoint,
+                    environment: &environment,
+                    labels: &[],
+                    user,
+                };
                 oci::write(&image, &layer, &out)?;
                 std::fs::remove_file(&layer)
             });

@@ -47,8 +47,8 @@ impl<W: Write> Archive<W> {
         let mut block = [0; BLOCK];
         let mut put = |at: usize, text: &[u8]| block[at..at + text.len()].copy_from_slice(text);
         let octal = |value: u64, width: usize| format!("{value:0width$o}").into_bytes();
-        if target.len() > 100 {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path}: a link to a name too long")));
+        if target.len() > 100 || size >= 1 << 33 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path}: too much for this format")));
         }
         put(0, name.as_bytes());
         put(100, &octal(mode.into(), 7));
