@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 
 use minimesh_api::model::Direction;
@@ -66,7 +67,7 @@ kinds! {
     ClientClosed "client_closed" 499 "Client Closed Request" 1 DEBUG Never;
     /// An extended CONNECT (RFC 8441) to a server that takes none.
     ConnectProtocolUnsupported "connect_protocol_unsupported" 501 "Not Implemented" 12 INFO Never;
-    /// Nobody listens there.
+    /// Nobody listens there, or who does turns connections away at once.
     ConnectRefused "connect_refused" 502 "Bad Gateway" 14 INFO OtherEndpoint;
     /// No answer to a connection attempt, or no way there.
     ConnectTimeout "connect_timeout" 504 "Gateway Timeout" 14 INFO OtherEndpoint;
@@ -183,6 +184,14 @@ impl Kind {
     /// The kind that a word names.
     pub fn from_code(code: &[u8]) -> Option<Kind> {
         TABLE.iter().find(|row| row.code.as_bytes() == code).map(|row| row.kind)
+    }
+
+    /// The kind of a dial's failure. A connection that is reset as soon as it is there was turned away, however far it came.
+    pub fn of_connect(error: &io::Error) -> Kind {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Kind::ConnectRefused,
+            _ => Kind::ConnectTimeout,
+        }
     }
 
     /// The kind of a TLS peer's failure.
@@ -334,6 +343,14 @@ impl Taste {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_turns_a_connection_away_refuses_it_and_who_is_silent_does_not() {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, TimedOut};
+        let kinds =
+            [ConnectionRefused, ConnectionReset, HostUnreachable, TimedOut].map(|kind| Kind::of_connect(&kind.into()));
+        assert_eq!(kinds, [Kind::ConnectRefused, Kind::ConnectRefused, Kind::ConnectTimeout, Kind::ConnectTimeout]);
+    }
 
     #[test]
     fn the_table_is_in_the_order_of_its_kinds() {

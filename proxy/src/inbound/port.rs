@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -175,18 +174,15 @@ impl Port {
     pub(crate) async fn dial(&self, worker: &Worker) -> Result<Conn, Error> {
         let began = Instant::now();
         let connected = worker.dialer.connect(self.address).await;
-        let (kind, outcome) = match &connected {
-            Ok(_) => (Kind::Internal, Connected::Ok),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                (Kind::ConnectRefused, Connected::Refused)
-            }
-            Err(_) => (Kind::ConnectTimeout, Connected::Unreachable),
+        let result = connected.map_err(|error| Error::new(Kind::of_connect(&error), Side::Upstream).because(error));
+        let outcome = match &result {
+            Ok(_) => Connected::Ok,
+            Err(error) if error.kind == Kind::ConnectRefused => Connected::Refused,
+            Err(_) => Connected::Unreachable,
         };
         worker.cells.connect(Direction::Inbound, outcome, began.elapsed());
-        match connected {
-            Ok(tcp) => Ok(Conn { stream: Stream::Plain(tcp), buffer: Buffer::default() }),
-            Err(error) => Err(Error::new(kind, Side::Upstream).because(error).at(self.address)),
-        }
+        let tcp = result.map_err(|error| error.at(self.address))?;
+        Ok(Conn { stream: Stream::Plain(tcp), buffer: Buffer::default() })
     }
 
     /// The idle connection used last, if the application has not closed it. To be polled without tokio's budget, as the

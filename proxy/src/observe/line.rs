@@ -1,12 +1,13 @@
 //! A record as a line of the access log, in JSON or as Apache's combined format writes it. Pure.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use minimesh_api::model::Direction;
 
 use super::record::{Record, Request};
-use super::text::{apache, common_log, json, rfc3339, write_to};
+use super::text::{apache, common_log, hex, json, json_displayed, milliseconds, rfc3339, write_to};
 use crate::metrics::CloseReason;
 
 /// How lines look.
@@ -49,19 +50,23 @@ fn object(out: &mut Vec<u8>, record: &Record) {
     number(out, "grpc_status", record.grpc);
     number(out, "request_bytes", Some(record.request_bytes));
     number(out, "response_bytes", Some(record.response_bytes));
-    milliseconds(out, "duration_ms", record.duration);
-    milliseconds(out, "added_ms", record.added);
-    milliseconds(out, "waited_ms", record.waited);
-    milliseconds(out, "upstream_ms", record.upstream());
-    text(out, "trace_id", record.trace.map(|trace| hex(&trace.trace)).as_deref());
+    time(out, "duration_ms", record.duration);
+    time(out, "added_ms", record.added);
+    time(out, "waited_ms", record.waited);
+    time(out, "upstream_ms", record.upstream());
+    if let Some(trace) = &record.trace {
+        name(out, "trace_id");
+        out.push(b'"');
+        hex(out, &trace.trace);
+        out.push(b'"');
+    }
     if let Some(route) = &record.route {
         let object = &route.object;
         displayed(out, "route", Some(format_args!("{}/{}/{}", object.kind, object.namespace, object.name)));
         number(out, "rule", Some(route.index));
         text(out, "rule_name", Some(&*route.name).filter(|name| !name.is_empty()));
     }
-    let backend = record.backend.as_ref();
-    displayed(out, "backend", backend.map(|key| format!("{}/{}:{}", key.namespace, key.name, key.port)));
+    displayed(out, "backend", record.backend.as_ref());
     displayed(out, "endpoint", record.endpoint);
     text(out, "client_identity", record.client_identity.as_deref());
     text(out, "server_identity", record.server_identity.as_deref());
@@ -118,7 +123,9 @@ fn ending(reason: CloseReason) -> &'static str {
 }
 
 fn name(out: &mut Vec<u8>, name: &str) {
-    write_to(out, format_args!(",\"{name}\":"));
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
 }
 
 fn text(out: &mut Vec<u8>, field: &str, value: Option<&str>) {
@@ -132,21 +139,23 @@ fn bytes(out: &mut Vec<u8>, field: &str, value: Option<&[u8]>) {
     }
 }
 
-fn displayed(out: &mut Vec<u8>, field: &str, value: Option<impl std::fmt::Display>) {
+fn displayed(out: &mut Vec<u8>, field: &str, value: Option<impl Display>) {
     if let Some(value) = value {
-        bytes(out, field, Some(value.to_string().as_bytes()));
+        name(out, field);
+        json_displayed(out, value);
     }
 }
 
-fn number(out: &mut Vec<u8>, field: &str, value: Option<impl std::fmt::Display>) {
+fn number(out: &mut Vec<u8>, field: &str, value: Option<impl Display>) {
     if let Some(value) = value {
         name(out, field);
         write_to(out, format_args!("{value}"));
     }
 }
 
-fn milliseconds(out: &mut Vec<u8>, field: &str, value: Duration) {
-    number(out, field, Some(format_args!("{:.3}", value.as_secs_f64() * 1000.0)));
+fn time(out: &mut Vec<u8>, field: &str, value: Duration) {
+    name(out, field);
+    milliseconds(out, value);
 }
 
 fn headers(out: &mut Vec<u8>, headers: &[(Arc<str>, Vec<u8>)]) {
@@ -161,13 +170,6 @@ fn headers(out: &mut Vec<u8>, headers: &[(Arc<str>, Vec<u8>)]) {
         json(out, value);
     }
     out.push(b'}');
-}
-
-/// Lower-case, as trace ids are written.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = Vec::with_capacity(2 * bytes.len());
-    bytes.iter().for_each(|byte| write_to(&mut text, format_args!("{byte:02x}")));
-    String::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]

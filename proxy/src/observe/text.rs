@@ -1,13 +1,50 @@
 //! How the access log writes what peers sent: no value can end a field, a line, or a terminal's patience. Pure.
 
+use std::fmt::Display;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Appends a JSON string. Bytes that are no UTF-8 become U+FFFD; control characters, also those above ASCII and those that
 /// some readers take for line ends or that turn the direction of writing, become `\uXXXX`.
 pub(super) fn json(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
-    for chunk in value.utf8_chunks() {
+    let mut rest = value;
+    while !rest.is_empty() {
+        // nearly all of nearly everything is plain; no character of several bytes has a plain one in it
+        let (plain, odd) = rest.split_at(length_of(rest, is_plain));
+        out.extend_from_slice(plain);
+        let (odd, next) = odd.split_at(length_of(odd, |byte| !is_plain(byte)));
+        escaped(out, odd);
+        rest = next;
+    }
+    out.push(b'"');
+}
+
+/// Appends a JSON string of what is displayed, without a copy where it is plain.
+pub(super) fn json_displayed(out: &mut Vec<u8>, value: impl Display) {
+    let start = out.len();
+    out.push(b'"');
+    write_to(out, format_args!("{value}"));
+    if out[start + 1..].iter().all(|byte| is_plain(*byte)) {
+        out.push(b'"');
+    } else {
+        let written = out.split_off(start);
+        json(out, &written[1..]);
+    }
+}
+
+/// How many bytes there are before the first that is not `like` this.
+fn length_of(bytes: &[u8], like: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|byte| !like(*byte)).unwrap_or(bytes.len())
+}
+
+/// Whether a byte stands for itself in a JSON string.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
+fn escaped(out: &mut Vec<u8>, odd: &[u8]) {
+    for chunk in odd.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
                 '"' => out.extend(b"\\\""),
@@ -23,7 +60,29 @@ pub(super) fn json(out: &mut Vec<u8>, value: &[u8]) {
             out.extend("\u{fffd}".as_bytes());
         }
     }
-    out.push(b'"');
+}
+
+/// Appends lower-case hexadecimal, as trace ids are written.
+pub(super) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
+}
+
+/// Appends milliseconds with three decimals, rounded.
+pub(super) fn milliseconds(out: &mut Vec<u8>, time: Duration) {
+    let micros = (time + Duration::from_nanos(500)).as_micros();
+    write_to(out, format_args!("{}.", micros / 1000));
+    digits::<3>(out, (micros % 1000) as u64);
+}
+
+/// Appends the last `N` decimal digits of a number.
+fn digits<const N: usize>(out: &mut Vec<u8>, mut number: u64) {
+    let mut text = [b'0'; N];
+    for digit in text.iter_mut().rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&text);
 }
 
 /// Appends what stands between quotes in Apache's formats: printable ASCII as it is, all else as `\xhh`.
@@ -43,7 +102,14 @@ pub(super) fn apache(out: &mut Vec<u8>, value: &[u8]) {
 /// `2026-11-22T18:24:10.123Z`.
 pub(super) fn rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     let Calendar { year, month, day, hour, minute, second, millis } = Calendar::of(time);
-    write_to(out, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"));
+    digits::<4>(out, year);
+    for (before, part) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
+        out.push(before);
+        digits::<2>(out, part);
+    }
+    out.push(b'.');
+    digits::<3>(out, millis);
+    out.push(b'Z');
 }
 
 /// `22/Nov/2026:18:24:10 +0000`.
@@ -66,13 +132,13 @@ fn is_treacherous(character: char) -> bool {
 
 /// UTC by the proleptic Gregorian calendar.
 struct Calendar {
-    year: i64,
-    month: i64,
-    day: i64,
+    year: u64,
+    month: u64,
+    day: u64,
     hour: u64,
     minute: u64,
     second: u64,
-    millis: u32,
+    millis: u64,
 }
 
 impl Calendar {
@@ -81,21 +147,20 @@ impl Calendar {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
         // Howard Hinnant's civil_from_days: years begin in March, so that the leap day is the last
-        let days = days.cast_signed() + 719_468;
-        let era = days.div_euclid(146_097);
-        let of_era = days.rem_euclid(146_097);
+        let days = days + 719_468;
+        let (era, of_era) = (days / 146_097, days % 146_097);
         let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
         let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let march_month = (5 * of_year + 2) / 153;
         let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
         Calendar {
-            year: year_of_era + era * 400 + i64::from(month <= 2),
+            year: year_of_era + era * 400 + u64::from(month <= 2),
             month,
             day: of_year - (153 * march_month + 2) / 5 + 1,
             hour: second / 3_600,
             minute: second / 60 % 60,
             second: second % 60,
-            millis: since.subsec_millis(),
+            millis: since.subsec_millis().into(),
         }
     }
 }
@@ -129,6 +194,26 @@ mod tests {
             assert_eq!(written(|out| rfc3339(out, time)), json);
             assert_eq!(written(|out| common_log(out, time)), apache);
         }
+    }
+
+    #[test]
+    fn durations_are_written_in_rounded_milliseconds() {
+        for (nanos, expected) in [
+            (0, "0.000"),
+            (499, "0.000"),
+            (500, "0.001"),
+            (12_500_000, "12.500"),
+            (999_999_500, "1000.000"),
+            (5_007_003_000_000, "5007003.000"),
+        ] {
+            assert_eq!(written(|out| milliseconds(out, Duration::from_nanos(nanos))), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_displayed_is_escaped_where_it_must_be() {
+        assert_eq!(written(|out| json_displayed(out, "shop/carts:80")), "\"shop/carts:80\"");
+        assert_eq!(written(|out| json_displayed(out, "a\"b\né")), "\"a\\\"b\\né\"");
     }
 
     #[test]

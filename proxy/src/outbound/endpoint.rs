@@ -411,11 +411,7 @@ fn is_greeting(error: &Error) -> bool {
 }
 
 fn connect_error(error: io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::ConnectionRefused => Kind::ConnectRefused,
-        _ => Kind::ConnectTimeout,
-    };
-    Error::new(kind, Side::Upstream).because(error)
+    Error::new(Kind::of_connect(&error), Side::Upstream).because(error)
 }
 
 fn handshake_error(error: HandshakeError) -> Error {
