@@ -11,11 +11,12 @@
 //! ```
 //!
 //! `wire` turns one into the other and is the only place that names protobuf types, apart from the thin client and server
-//! stubs re-exported in [`grpc`]. `annotations` is the other contract: what people write on their objects. Nothing here does input
-//! or output.
+//! stubs re-exported in [`grpc`]. `annotations` and `injection` are the other contract: what people write on their objects. Nothing
+//! here does input or output.
 
 pub mod annotations;
 pub mod histogram;
+pub mod injection;
 pub mod model;
 pub mod wire;
 

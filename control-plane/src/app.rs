@@ -160,7 +160,8 @@ async fn serve(
     let tls = own::spawn(in_force.clone(), id.clone(), args.leaf_lifetime).map_err(failed)?;
     let (trust_domain, cluster_networks) = (args.trust_domain.clone(), args.cluster_networks.clone());
     let default_policy = args.default_inbound_policy;
-    let settings = Settings { trust_domain, cluster_networks, session_key, default_policy };
+    let mesh_namespace = args.namespace.clone();
+    let settings = Settings { mesh_namespace, trust_domain, cluster_networks, session_key, default_policy };
     let publisher = Publisher::spawn(Index::new(settings), in_force.clone(), events, Arc::clone(&metrics));
     let publisher = publisher.map_err(failed)?;
     let refused = cluster.as_ref().map(|within| within.write_back(&in_force, &publisher));

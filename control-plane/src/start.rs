@@ -46,7 +46,6 @@ pub(crate) struct InCluster {
     replica: Arc<str>,
     problems: watch::Receiver<Arc<[Problem]>>,
     unread: watch::Receiver<Arc<[RouteStatus]>>,
-    namespace: Arc<str>,
 }
 
 impl Origin {
@@ -106,7 +105,7 @@ impl Origin {
         // Objects are listed while the authority is waited for.
         let source = cluster.watch();
         tokio::spawn(tell_problems(source.problems.clone(), Arc::clone(metrics)));
-        let (replica, within): (Arc<str>, Arc<str>) = (replica.into(), namespace.into());
+        let replica: Arc<str> = replica.into();
         let (in_force, session_key) = issuer.clone().in_force().await;
         Ok(Origin {
             in_force,
@@ -124,7 +123,6 @@ impl Origin {
                 replica,
                 problems: source.problems,
                 unread: source.unread,
-                namespace: within,
             }),
         })
     }
@@ -147,7 +145,7 @@ impl InCluster {
         tokio::spawn(Statuses { client: client(), leadership: leadership(), routes, problems, unread }.run());
         let events = Events { client: client(), replica: Arc::clone(&self.replica) };
         tokio::spawn(events.clone().of_objects(leadership(), self.problems.clone()));
-        tokio::spawn(events.clone().of_pods(leadership(), Arc::clone(&self.namespace), publisher.missed_pods()));
+        tokio::spawn(events.clone().of_pods(leadership(), publisher.missed_pods()));
         let (refused, told) = mpsc::channel(REFUSED);
         tokio::spawn(events.of_proxies(publisher.clone(), told));
         refused

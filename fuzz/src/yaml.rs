@@ -37,6 +37,7 @@ pub(crate) fn run(bytes: &[u8]) {
 fn index() -> Index {
     let networks = ["10.42.0.0/15", "fd00::/8"].iter().filter_map(|network| network.parse().ok()).collect();
     Index::new(Settings {
+        mesh_namespace: "minimesh".to_owned(),
         trust_domain: "cluster.local".to_owned(),
         cluster_networks: networks,
         session_key: [7; 32].into(),

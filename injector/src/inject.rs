@@ -7,6 +7,7 @@ use minimesh_api::annotations::{
     self, DEFAULT_INBOUND_POLICY, Effect, PORT_INBOUND_POLICIES, PROXY_REQUIRE_IDENTITY_INBOUND_PORTS, PROXY_VERSION,
     Place, TERMINATION_DELAY,
 };
+use minimesh_api::injection::NotWanted;
 use serde_json::{Map, Value, json};
 
 use crate::application::{check_delay, delay_end, rewrite_probes};
@@ -14,7 +15,6 @@ use crate::containers::{self, PORTS, REDIRECT, SIDECAR, TOKEN, TRUST, USER};
 use crate::environment::Variables;
 use crate::resources;
 use crate::settings::Settings;
-use crate::wanted::NotWanted;
 
 /// What matters of a pod's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! core, pure: JSON in, JSON out. `minimesh inject` uses it too
-//!   wanted.rs      which pods are meant, by label
 //!   inject.rs      a pod, with its sidecar; or why not
 //!   containers.rs  what is added
 //!   environment.rs annotations as environment variables
@@ -34,14 +33,13 @@ mod resources;
 mod review;
 mod serve;
 mod settings;
-mod wanted;
 
 pub use app::{Error, run};
 pub use args::Args;
 pub use containers::{REDIRECT, SIDECAR, USER};
 pub use inject::{Outcome, Quota, Refusal, Skip, Surroundings, inject, is_injected};
+pub use minimesh_api::injection::{Inject, LABEL, NotWanted, wanted};
 pub use namespace::ReadError;
 pub use namespace::read as read_namespace;
 pub use patch::difference;
 pub use settings::Settings;
-pub use wanted::{Inject, LABEL, NotWanted, wanted};

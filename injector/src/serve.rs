@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kube::Client;
+use minimesh_api::injection::{Inject, wanted};
 use minimesh_runtime::drain;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +31,6 @@ use crate::metrics::Metrics;
 use crate::namespace;
 use crate::review::{Question, Verdict};
 use crate::settings::Settings;
-use crate::wanted::{Inject, wanted};
 
 /// What an answer needs.
 pub(crate) struct Webhook {

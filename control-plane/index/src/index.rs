@@ -17,6 +17,8 @@ use crate::resource::{Event, Kind, Object, ObjectKey};
 /// What is the same for the whole life of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Where the mesh's own parts are, which are never meshed.
+    pub mesh_namespace: String,
     /// As in `spiffe://TRUST-DOMAIN/…`.
     pub trust_domain: String,
     /// Addresses of pods and Services.

@@ -13,12 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use minimesh_api::injection::{Inject, wanted};
 use minimesh_api::model::{
     BackendKey, BackendRef, Endpoint, EndpointState, Endpoints, Filter, HttpRoute, PassthroughReason, PlaintextReason,
     PortPolicy, Protocol, ServiceTarget, Target, Transport, Workload, WorkloadRef,
 };
 
-use crate::entry::{Asked, Parent, PodEntry, RouteEntry, ServiceEntry, ServicePortEntry, SliceEndpointEntry, SlicePod};
+use crate::entry::{Parent, PodEntry, RouteEntry, ServiceEntry, ServicePortEntry, SliceEndpointEntry, SlicePod};
 use crate::index::Index;
 use crate::name::Name;
 use crate::policy;
@@ -110,8 +111,8 @@ impl Index {
 
     /// Namespaces whose pods are meshed, or will be when they are made.
     pub fn meshed_namespaces(&self) -> BTreeSet<Arc<str>> {
-        let labelled =
-            self.namespaces.iter().filter(|(_, namespace)| namespace.asked == Asked::Enabled).map(|(name, _)| name);
+        let labelled = self.namespaces.iter().filter(|(_, namespace)| namespace.inject == Inject::Enabled);
+        let labelled = labelled.map(|(name, _)| name);
         let pods = self.pods.iter().filter(|(_, pod)| pod.meshed && !pod.finished).map(|(name, _)| &name.namespace);
         labelled.chain(pods).cloned().collect()
     }
@@ -119,9 +120,9 @@ impl Index {
     /// Pods that run without the sidecar that their label, or their namespace's, asks for: made before it did, or while nobody injected.
     pub fn missed_pods(&self) -> BTreeSet<ObjectKey> {
         let missed = self.pods.iter().filter(|(name, pod)| {
-            let around = self.namespaces.get(&name.namespace).map(|namespace| namespace.asked).unwrap_or_default();
-            let asked = pod.asked.is_for(around, &name.namespace);
-            asked && !(pod.meshed || pod.finished || pod.draining || pod.host_network)
+            let around = self.namespaces.get(&name.namespace).map(|namespace| namespace.inject).unwrap_or_default();
+            let wanted = wanted(&name.namespace, &self.settings.mesh_namespace, around, pod.inject);
+            wanted.is_ok() && !(pod.meshed || pod.finished || pod.draining || pod.host_network)
         });
         missed.map(|(name, _)| ObjectKey::new(Kind::Pod, &name.namespace, &name.name)).collect()
     }

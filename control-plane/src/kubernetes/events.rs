@@ -41,21 +41,15 @@ impl Events {
         self.once_each(leadership, problems, "NotInForce").await;
     }
 
-    /// Tells of pods that run without the sidecar that they were to have, until nobody looks any more. The mesh's own, in `own`, are to
-    /// have none.
-    pub(crate) async fn of_pods(
-        self,
-        leadership: Leadership,
-        own: Arc<str>,
-        mut missed: watch::Receiver<Arc<BTreeSet<ObjectKey>>>,
-    ) {
+    /// Tells of pods that run without the sidecar that they were to have, until nobody looks any more.
+    pub(crate) async fn of_pods(self, leadership: Leadership, mut missed: watch::Receiver<Arc<BTreeSet<ObjectKey>>>) {
         let (report, problems) = watch::channel(Arc::default());
         let report = async move {
             loop {
                 let pods = Arc::clone(&missed.borrow_and_update());
-                let pods = pods.iter().filter(|pod| pod.namespace != own).cloned();
-                let problem = |object| Problem { object, field: String::new(), reason: MISSED.to_owned() };
-                report.send_replace(pods.map(problem).collect());
+                let problem =
+                    |pod: &ObjectKey| Problem { object: pod.clone(), field: String::new(), reason: MISSED.to_owned() };
+                report.send_replace(pods.iter().map(problem).collect());
                 if missed.changed().await.is_err() {
                     return;
                 }

@@ -1,7 +1,6 @@
 //! What the index keeps of each object: parsed, named, and as small as the lookups allow. One kind per file; nothing here
 //! looks at a second object.
 
-mod asked;
 mod filters;
 mod grant;
 mod grpc;
@@ -14,7 +13,6 @@ mod service;
 mod session;
 mod slice;
 
-pub(crate) use asked::Asked;
 pub(crate) use grant::GrantEntry;
 pub(crate) use namespace::NamespaceEntry;
 pub(crate) use node::NodeEntry;

@@ -1,6 +1,7 @@
 //! Of a Namespace: the defaults that it gives.
 
-use super::Asked;
+use minimesh_api::injection::Inject;
+
 use crate::annotations::{self, Ports};
 use crate::policy::Policies;
 use crate::resource::Namespace;
@@ -10,7 +11,7 @@ pub(crate) struct NamespaceEntry {
     pub(crate) opaque: Option<Ports>,
     pub(crate) policies: Policies,
     /// Whether its pods are meshed when they are made.
-    pub(crate) asked: Asked,
+    pub(crate) inject: Inject,
 }
 
 impl NamespaceEntry {
@@ -19,7 +20,7 @@ impl NamespaceEntry {
         Self {
             opaque: annotations::opaque_ports(annotations, &|_| None),
             policies: Policies::of(annotations, &|_| None),
-            asked: Asked::of(&namespace.metadata.labels),
+            inject: Inject::of(&namespace.metadata.labels),
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use minimesh_api::injection::Inject;
 use minimesh_api::model::{HttpProbe, PlaintextReason, Transport, WorkloadRef};
 
-use super::Asked;
 use crate::annotations::{self, Ports};
 use crate::policy::Policies;
 use crate::resource::{Container, IntOrString, Metadata, Pod, Probe, Timestamp};
@@ -21,7 +21,7 @@ pub(crate) struct PodEntry {
     pub(crate) uid: Option<Arc<str>>,
     pub(crate) host_network: bool,
     pub(crate) meshed: bool,
-    pub(crate) asked: Asked,
+    pub(crate) inject: Inject,
     pub(crate) draining: bool,
     pub(crate) finished: bool,
     pub(crate) created: Option<Timestamp>,
@@ -49,7 +49,7 @@ impl PodEntry {
             uid: pod.metadata.uid.as_deref().map(Arc::from),
             host_network: pod.spec.host_network,
             meshed: pod.is_meshed(),
-            asked: Asked::of(&pod.metadata.labels),
+            inject: Inject::of(&pod.metadata.labels),
             draining: pod.is_draining(),
             finished: pod.is_finished(),
             created: pod.metadata.creation_timestamp,

@@ -42,6 +42,7 @@ fn objects(yaml: &str) -> Vec<Object> {
 
 fn settings() -> Settings {
     Settings {
+        mesh_namespace: "minimesh".into(),
         trust_domain: "cluster.local".into(),
         cluster_networks: vec!["10.42.0.0/16".parse().unwrap(), "10.43.0.0/16".parse().unwrap()],
         session_key: (*b"0123456789abcdef").into(),

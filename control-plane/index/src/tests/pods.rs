@@ -36,7 +36,8 @@ fn workload_is_the_deployment_or_the_direct_owner_or_the_pod() {
     assert_eq!(workload_of(two), own("StatefulSet", "db"));
 }
 
-/// Names of the pods that were missed, of two with these labels (of `inject`) in namespaces with these.
+/// Names of the pods that were missed, of three with these labels (of `inject`) in namespaces with these: the shop's, Kubernetes' own,
+/// the mesh's own.
 fn missed(of_namespace: &str, of_pod: &str, more: &str) -> Vec<String> {
     let label =
         |word: &str| if word.is_empty() { "{}".to_owned() } else { format!("{{ minimesh.io/inject: {word} }}") };
@@ -45,7 +46,7 @@ fn missed(of_namespace: &str, of_pod: &str, more: &str) -> Vec<String> {
         let pod = pod(&format!("  labels: {}{more}", label(of_pod))).replace("shop", namespace);
         format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {namespace}, labels: {labels} }}\n---\n{pod}")
     };
-    let index = index(&format!("{}---\n{}", objects("shop"), objects("kube-system")));
+    let index = index(&["kube-system", "minimesh", "shop"].map(objects).join("---\n"));
     index.missed_pods().iter().map(ToString::to_string).collect()
 }
 

@@ -285,6 +285,7 @@ impl Desk {
         let args = Cli::parse_from(["control-plane", "--kubernetes"]).args;
         let origin = Origin::of_cluster(&args, &metrics, fake.cluster(), replica, &quiet()).await.expect("an origin");
         let settings = Settings {
+            mesh_namespace: args.namespace.clone(),
             trust_domain: "cluster.local".to_owned(),
             cluster_networks: Vec::new(),
             session_key: origin.session_key,

@@ -1,5 +1,6 @@
-//! Which pods are meant, by label. The webhook configuration's selectors say the same, so that the API server asks for no other
-//! pod; this is what `minimesh inject` and `check` go by, and a second look at what is asked.
+//! Which pods are to have a sidecar, by label. The webhook configuration's selectors say the same, so that the API server asks for no
+//! other pod; this is what `minimesh inject` and `check` go by, the injector's second look at what is asked, and how the control plane
+//! tells who was missed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,13 +9,14 @@ use std::fmt;
 pub const LABEL: &str = "minimesh.io/inject";
 
 /// What a label says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Inject {
     /// `enabled`.
     Enabled,
     /// `disabled`.
     Disabled,
     /// There is no label, or another value.
+    #[default]
     Unsaid,
 }
 
