@@ -13,7 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
 use minimesh_index::{Fault, Kind, Object, ObjectKey};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Cluster;
 use super::kept::{Kept, Malformed, Watched};
@@ -63,6 +63,7 @@ pub(super) async fn reflect<T: Kept>(
     let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
     let mut events = pin!(watch(api, config).backoff(DefaultBackoff::default()));
     cluster.heard.expect(&path);
+    let mut failing = false;
     loop {
         let event = tokio::select! {
             event = events.next() => event,
@@ -74,9 +75,15 @@ pub(super) async fn reflect<T: Kept>(
             Some(Err(error)) => {
                 let (kind, error) = (T::KIND.name(), in_words(&error));
                 warn!(kind, error, "cannot be watched; what was heard last stays in force, trying again");
+                failing = true;
                 continue;
             }
-            Some(Ok(event)) => note(event),
+            Some(Ok(event)) => {
+                if std::mem::take(&mut failing) {
+                    info!(kind = T::KIND.name(), "watched again");
+                }
+                note(event)
+            }
         };
         if notes.send(note).await.is_err() {
             break;

@@ -20,7 +20,7 @@ use minimesh_identity::Error;
 use minimesh_index::{Changes, Event, Index, Kind, Object, ObjectKey, PodInfo, RouteStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub(crate) use published::Published;
 pub(crate) use question::{Question, Subscriber};
@@ -182,13 +182,14 @@ impl State {
         let (count, began) = (batch.len(), Instant::now());
         let mut changes = Changes::default();
         let mut pods = Pods::default();
+        let objects: usize = batch.iter().map(size).sum();
         for event in batch {
             pods.note(&event);
             changes.merge(self.index.apply(event));
         }
         self.note_tokens(pods);
         if self.index.is_synced() && !*self.synced.borrow() {
-            info!("everything is read; proxies are answered from now on");
+            info!(objects, "everything is read; proxies are answered from now on");
             self.synced.send_replace(true);
             // Questions asked before had no answer.
             changes.everything = true;
@@ -199,7 +200,7 @@ impl State {
         if self.index.is_synced() && (changes.routes || changes.everything) {
             self.note_routes();
         }
-        info!(events = count, published, micros = began.elapsed().as_micros() as u64, "objects changed");
+        debug!(events = count, published, micros = began.elapsed().as_micros() as u64, "objects changed");
     }
 
     /// Another authority is in force.
@@ -311,6 +312,14 @@ impl State {
                 }
             }
         }
+    }
+}
+
+/// How many objects an event is about.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Apply(_) | Event::Delete(_) => 1,
+        Event::Replace(objects) => objects.len(),
     }
 }
 
