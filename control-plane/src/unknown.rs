@@ -5,7 +5,7 @@
 //! Both sources ask here.
 //! What was written is compared with what was read of it, written again. Pure.
 
-use minimesh_index::{Fault, Kind, Object};
+use minimesh_index::{Kind, Object};
 use serde_json::Value;
 
 /// Whether fields of such an object are looked at: of other kinds the mesh reads a part on purpose.
@@ -19,17 +19,16 @@ pub(crate) fn refuses(kind: Kind) -> bool {
 }
 
 /// Fields under `spec` that had no meaning. `document`: the object itself, or a list that it stands in.
-pub(crate) fn fields(object: &Object, document: &Value) -> Vec<Fault> {
+pub(crate) fn fields(object: &Object, document: &Value) -> Vec<String> {
     let Some(written) = place(object, document).and_then(|written| written.get("spec")) else { return Vec::new() };
     let read = serde_json::to_value(object).ok();
     let mut unknown = Vec::new();
     compare(written, read.as_ref().and_then(|read| read.get("spec")), "spec", &mut unknown);
-    let reason = match refuses(object.kind()) {
-        true => "is not known to this version, which must not guess what is granted",
-        false => "is not known to this version and has no effect",
-    };
-    unknown.into_iter().map(|field| Fault { field, reason: reason.to_owned() }).collect()
+    unknown
 }
+
+/// What is wrong with such a field where it keeps the object from coming into force.
+pub(crate) const REFUSED: &str = "is not known to this version, which must not guess what is granted";
 
 fn place<'d>(object: &Object, document: &'d Value) -> Option<&'d Value> {
     let Some(items) = document.get("items").and_then(Value::as_array) else { return Some(document) };

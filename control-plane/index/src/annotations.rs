@@ -12,7 +12,7 @@ use minimesh_api::annotations::{self, Annotation, OPAQUE_PORTS, RULE_ORDER, SKIP
 use minimesh_api::model::RuleOrder;
 
 use crate::recording;
-use crate::resource::{Container, Object, ParentRef, Pod, Service};
+use crate::resource::{Container, GrpcRoute, HttpRoute, Object, ParentRef, Pod, Service};
 
 /// Something in an object that has no meaning to the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +70,11 @@ pub fn faults(object: &Object) -> Vec<Fault> {
             ports(OPAQUE_PORTS, &|name| container_port(pod, name));
             ports(SKIP_INBOUND_PORTS, &|name| container_port(pod, name));
         }
-        Object::GrpcRoute(route) => {
-            return route_faults(annotations, &route.spec.parent_refs, &route.spec.hostnames);
+        Object::GrpcRoute(GrpcRoute { spec, unread, .. }) => {
+            return route_faults(annotations, &spec.parent_refs, &spec.hostnames, unread);
         }
-        Object::HttpRoute(route) => {
-            return route_faults(annotations, &route.spec.parent_refs, &route.spec.hostnames);
+        Object::HttpRoute(HttpRoute { spec, unread, .. }) => {
+            return route_faults(annotations, &spec.parent_refs, &spec.hostnames, unread);
         }
         _ => return faults,
     }
@@ -88,7 +88,12 @@ pub fn faults(object: &Object) -> Vec<Fault> {
     faults
 }
 
-fn route_faults(annotations: &BTreeMap<String, String>, parents: &[ParentRef], hostnames: &[String]) -> Vec<Fault> {
+fn route_faults(
+    annotations: &BTreeMap<String, String>,
+    parents: &[ParentRef],
+    hostnames: &[String],
+    unread: &[String],
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     if let Some((name, value)) = RULE_ORDER.find(annotations)
         && !RULE_ORDER.form.accepts(value)
@@ -101,7 +106,20 @@ fn route_faults(annotations: &BTreeMap<String, String>, parents: &[ParentRef], h
             "has no effect on a Service parent: requests are routed by the address that was dialled".to_owned();
         faults.push(Fault { field: "spec.hostnames".to_owned(), reason });
     }
+    faults.extend(unread.iter().map(|field| unread_fault(field)));
     faults
+}
+
+/// Of a field that nobody reads: in a match or a filter it may have said anything, and the rule cannot be obeyed without it.
+pub(crate) fn unread_fault(field: &str) -> Fault {
+    let parts: Vec<&str> = field.split('.').filter_map(|part| part.split('[').next()).collect();
+    let reason = match parts[..] {
+        ["spec", "rules", "matches" | "filters", ..] | ["spec", "rules", "backendRefs", "filters", ..] => {
+            "is not known to this version; the rule answers 500"
+        }
+        _ => "is not known to this version and has no effect",
+    };
+    Fault { field: field.to_owned(), reason: reason.to_owned() }
 }
 
 /// How the rules of a route compete; Gateway API's precedence unless the route says otherwise.

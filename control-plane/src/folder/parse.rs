@@ -126,7 +126,7 @@ impl Document<'_> {
         let looked_at = objects.iter().any(|(object, _): &(Object, u32)| unknown::matters(object.kind()));
         let written = looked_at.then(|| self.typed::<serde_json::Value>().ok()).flatten();
         for (object, line) in objects {
-            let object = in_namespace(object);
+            let mut object = in_namespace(object);
             let problem = |fault: minimesh_index::Fault| Problem {
                 file: file.into(),
                 line: self.line_of(&fault.field, line),
@@ -135,12 +135,15 @@ impl Document<'_> {
                 reason: fault.reason,
             };
             let unknown = written.iter().filter(|_| unknown::matters(object.kind()));
-            let mut unknown: Vec<_> = unknown.flat_map(|written| unknown::fields(&object, written)).collect();
+            let unknown: Vec<_> = unknown.flat_map(|written| unknown::fields(&object, written)).collect();
             let mut refused = refusals(&object);
             if unknown::refuses(object.kind()) {
-                refused.append(&mut unknown);
+                let fault = |field| minimesh_index::Fault { field, reason: unknown::REFUSED.to_owned() };
+                refused.extend(unknown.into_iter().map(fault));
+            } else {
+                object.note_unread(unknown);
             }
-            parsed.faults.extend(faults(&object).into_iter().chain(unknown).map(problem));
+            parsed.faults.extend(faults(&object).into_iter().map(problem));
             if refused.is_empty() {
                 parsed.objects.push((object, line));
             }

@@ -455,6 +455,19 @@ fn fields_of_routes_that_are_not_known_are_named_with_file_and_line() {
 }
 
 #[test]
+fn a_match_that_says_more_than_is_read_is_handed_on_as_such() {
+    let parsed = parse(
+        "r.yaml",
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: r }\nspec:\n  rules:\n  - matches: [{ \
+         header: [{ name: a, value: b }] }]\n",
+    );
+    let [(Object::HttpRoute(route), 1)] = &parsed.objects[..] else { panic!("{parsed:?}") };
+    assert_eq!(route.unread, ["spec.rules[0].matches[0].header"]);
+    let fault = parsed.faults[0].to_string();
+    assert_eq!(fault, "r.yaml:1: spec.rules[0].matches[0].header: is not known to this version; the rule answers 500");
+}
+
+#[test]
 fn a_grant_with_a_field_that_is_not_known_is_refused() {
     let grant = |to: &str| {
         format!(

@@ -10,7 +10,7 @@ use minimesh_index::{Condition, Event, Kind, Object, ObjectKey, ParentStatus, Ro
 use tokio::sync::{mpsc, watch};
 
 use super::kept::Malformed;
-use super::reflect::{Note, Read};
+use super::reflect::Note;
 use super::{Problem, Source};
 
 /// Starts the task that joins.
@@ -131,7 +131,7 @@ impl Collection {
         }
     }
 
-    fn seen(&mut self, key: ObjectKey, Read { body, unknown }: Read) {
+    fn seen(&mut self, key: ObjectKey, body: Result<Object, Malformed>) {
         let known = self.known(key.kind);
         if let Some(seen) = &mut known.seen {
             seen.insert(key.clone());
@@ -152,8 +152,7 @@ impl Collection {
                 let follows = if had { "the object's last good state stays in force" } else { "it denies" };
                 let refusals =
                     refused.iter().map(|fault| problem(fault.field.clone(), format!("{}; {follows}", fault.reason)));
-                let faults = faults(&object).into_iter().chain(unknown);
-                let faults = faults.map(|fault| problem(fault.field, fault.reason));
+                let faults = faults(&object).into_iter().map(|fault| problem(fault.field, fault.reason));
                 let problems = refusals.chain(faults).collect();
                 // Who is there is there: without a good state, what cannot be read denies (index/policy).
                 (Some(object).filter(|_| refused.is_empty() || !had), problems)
@@ -233,13 +232,13 @@ mod tests {
     }
 
     fn seen(object: Object) -> Note {
-        Note::Seen(object.key(), Box::new(Read { body: Ok(object), unknown: Vec::new() }))
+        Note::Seen(object.key(), Box::new(Ok(object)))
     }
 
     fn malformed(object: &Object) -> Note {
         let malformed =
             Malformed { field: "spec.x".to_owned(), reason: "is no number".to_owned(), ..Malformed::default() };
-        Note::Seen(object.key(), Box::new(Read { body: Err(malformed), unknown: Vec::new() }))
+        Note::Seen(object.key(), Box::new(Err(malformed)))
     }
 
     fn said(collection: &mut Collection) -> Vec<String> {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use kube::Resource;
 use kube::api::{ApiResource, ObjectMeta};
@@ -13,7 +14,7 @@ use kube::core::DynamicResourceScope;
 use minimesh_index::resource::{
     Container, EndpointSlice, GrpcRoute, HttpRoute, Namespace, Node, ParentRef, Pod, Probe, ReferenceGrant, Service,
 };
-use minimesh_index::{Fault, Kind, Object};
+use minimesh_index::{Kind, Object};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -34,9 +35,8 @@ pub(super) trait Kept: DeserializeOwned + Clone + fmt::Debug + Send + 'static + 
 pub(super) struct Watched<T> {
     metadata: ObjectMeta,
     /// What is kept of it.
-    pub(super) body: Result<T, Malformed>,
-    /// Fields without effect.
-    pub(super) unknown: Vec<Fault>,
+    pub(super) body: Result<Object, Malformed>,
+    kind: PhantomData<fn() -> T>,
 }
 
 /// Why an object could not be read.
@@ -94,30 +94,31 @@ impl<'de, T: Kept> Deserialize<'de> for Watched<T> {
             Names::deserialize(&*metadata).unwrap_or_default()
         });
         let Names { name, namespace, resource_version } = names.unwrap_or_default();
-        let (body, unknown) = match serde_path_to_error::deserialize(&value) {
-            Ok(body) => judged(body, &value),
+        let body = match serde_path_to_error::deserialize(&value) {
+            Ok(body) => judged::<T>(body, &value),
             Err(error) => {
-                (Err(malformed(&value, error.path().to_string(), error.into_inner().to_string())), Vec::new())
+                Err(malformed(&value, error.path().to_string(), error.into_inner().to_string()))
             }
         };
         let metadata = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
-        Ok(Watched { metadata, body, unknown })
+        Ok(Watched { metadata, body, kind: PhantomData })
     }
 }
 
-/// What is kept of an object that could be read, and its fields that nobody reads.
-fn judged<T: Kept>(mut body: T, written: &Value) -> (Result<T, Malformed>, Vec<Fault>) {
-    let mut faults = Vec::new();
-    if unknown::matters(T::KIND) {
-        faults = unknown::fields(&body.clone().into(), written);
-    }
-    if unknown::refuses(T::KIND)
-        && let Some(Fault { field, reason }) = faults.pop()
-    {
-        return (Err(malformed(written, field, reason)), Vec::new());
-    }
+/// What is kept of an object that could be read.
+fn judged<T: Kept>(mut body: T, written: &Value) -> Result<Object, Malformed> {
     body.trim();
-    (Ok(body), faults)
+    let mut object = body.into();
+    if unknown::matters(T::KIND) {
+        let mut fields = unknown::fields(&object, written);
+        if unknown::refuses(T::KIND)
+            && let Some(field) = fields.pop()
+        {
+            return Err(malformed(written, field, unknown::REFUSED.to_owned()));
+        }
+        object.note_unread(fields);
+    }
+    Ok(object)
 }
 
 fn malformed(written: &Value, field: String, reason: String) -> Malformed {
@@ -234,7 +235,7 @@ mod tests {
             "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "minimesh.io/opaque-ports": "1"}},
             "spec": {"containers": [{"name": "a", "image": "i", "args": ["x"], "env": [{"name": "A"}],
             "ports": [{"containerPort": 80}], "readinessProbe": {"grpc": {"port": 9000}}}]}, "status": {}}"#;
-        let pod = serde_json::from_str::<Watched<Pod>>(pod).unwrap().body.unwrap();
+        let Ok(Object::Pod(pod)) = serde_json::from_str::<Watched<Pod>>(pod).unwrap().body else { panic!("a pod") };
         assert_eq!(pod.metadata.annotations.keys().collect::<Vec<_>>(), ["minimesh.io/opaque-ports"]);
         let container = &pod.spec.containers[0];
         assert_eq!((container.image.as_deref(), container.args.len(), container.env.len()), (None, 0, 0));

@@ -11,7 +11,7 @@ use kube::api::ApiResource;
 use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
-use minimesh_index::{Fault, Kind, Object, ObjectKey};
+use minimesh_index::{Kind, Object, ObjectKey};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -30,16 +30,7 @@ pub(super) enum Note {
     /// The object is gone.
     Gone(ObjectKey),
     /// The object is in the list, new or changed; or cannot be read.
-    Seen(ObjectKey, Box<Read>),
-}
-
-/// What an object was read as.
-#[derive(Debug)]
-pub(super) struct Read {
-    /// The object, or why it cannot be read.
-    pub(super) body: Result<Object, Malformed>,
-    /// Fields without effect.
-    pub(super) unknown: Vec<Fault>,
+    Seen(ObjectKey, Box<Result<Object, Malformed>>),
 }
 
 /// What follows where the API server does not know the kind.
@@ -98,9 +89,7 @@ fn note<T: Kept>(event: Event<Watched<T>>) -> Note {
         ObjectKey::new(T::KIND, namespace, name)
     };
     match event {
-        Event::Apply(object) | Event::InitApply(object) => {
-            Note::Seen(key(&object), Box::new(Read { body: object.body.map(Into::into), unknown: object.unknown }))
-        }
+        Event::Apply(object) | Event::InitApply(object) => Note::Seen(key(&object), Box::new(object.body)),
         Event::Delete(object) => Note::Gone(key(&object)),
         Event::Init => Note::Begun(T::KIND),
         Event::InitDone => Note::Done(T::KIND),

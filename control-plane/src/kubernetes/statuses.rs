@@ -102,13 +102,8 @@ impl Statuses {
         let judged = Arc::clone(&self.routes.borrow_and_update());
         let mut wanted: BTreeMap<_, _> = judged.iter().map(|status| (status.route.clone(), status.clone())).collect();
         for problem in self.problems.borrow_and_update().iter() {
-            let parents =
-                wanted.get_mut(&problem.object).map(|status| status.parents.as_mut_slice()).unwrap_or_default();
-            let conditions = parents.iter_mut().flat_map(|parent| &mut parent.conditions);
-            for condition in conditions.filter(|condition| condition.condition_type == "Accepted") {
-                let pause = if condition.message.is_empty() { "" } else { "; " };
-                condition.message.extend([pause, &*problem.said()]);
-            }
+            let Some(status) = wanted.get_mut(&problem.object) else { continue };
+            status.parents.iter_mut().for_each(|parent| add(&mut parent.conditions, &problem.said()));
         }
         let unread = Arc::clone(&self.unread.borrow_and_update());
         wanted.extend(unread.iter().map(|status| (status.route.clone(), status.clone())));
@@ -148,6 +143,17 @@ impl Statuses {
             Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(Outcome::Behind),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Adds to what is said of acceptance what none of the conditions says yet.
+fn add(conditions: &mut [Condition], said: &str) {
+    if conditions.iter().any(|condition| condition.message.contains(said)) {
+        return;
+    }
+    for condition in conditions.iter_mut().filter(|condition| condition.condition_type == "Accepted") {
+        let pause = if condition.message.is_empty() { "" } else { "; " };
+        condition.message.extend([pause, said]);
     }
 }
 

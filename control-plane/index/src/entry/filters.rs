@@ -23,6 +23,7 @@ impl Reader<'_> {
         for (index, filter) in filters.iter().enumerate() {
             let field = format!("{field}.filters[{index}]");
             read.push(match self.filter(&field, filter)? {
+                Read::Filter(_) if self.is_unread(&field) => Filter::Unsupported,
                 Read::Filter(filter) => filter,
                 Read::Unknown(what) => {
                     self.unsupported.push(format!("{field}: {what} is not supported; the rule answers 500"));

@@ -14,11 +14,12 @@ impl Reader<'_> {
         let everything = [GrpcRouteMatch::default()];
         let matches = if matches.is_empty() { &everything[..] } else { matches };
         let one = |(index, one): (usize, &GrpcRouteMatch)| {
+            let field = format!("{field}.matches[{index}]");
             let headers: Option<Vec<_>> = one.headers.iter().map(rules::header_match).collect();
             match (method(one.method.as_ref()), headers) {
+                (Some(_), Some(_)) if self.is_unread(&field) => HttpMatch::Unsupported,
                 (Some(path), Some(headers)) => HttpMatch::All { path, headers, query: Vec::new(), method: None },
                 _ => {
-                    let field = format!("{field}.matches[{index}]");
                     self.unsupported
                         .push(format!("{field} has a type of match that is not supported; the rule answers 500"));
                     HttpMatch::Unsupported

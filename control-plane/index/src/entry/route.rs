@@ -60,7 +60,8 @@ impl RouteEntry {
         let everything = [HttpRouteRule::default()];
         let rules = source.spec.rules.as_deref().unwrap_or(&everything);
         let (metadata, parents) = (&source.metadata, &source.spec.parent_refs);
-        Self::new(Kind::HttpRoute, metadata, parents, session_key, |reader| {
+        let key = ObjectKey::new(Kind::HttpRoute, &metadata.namespace, &metadata.name);
+        Self::new(metadata, parents, Reader::new(&key, session_key, &source.unread), |reader| {
             rules.iter().enumerate().map(|(index, rule)| reader.rule(index, rule)).collect()
         })
     }
@@ -68,27 +69,26 @@ impl RouteEntry {
     pub(crate) fn grpc(source: &GrpcRoute, session_key: &Arc<[u8]>) -> Self {
         let (metadata, parents) = (&source.metadata, &source.spec.parent_refs);
         let rules = &source.spec.rules;
-        Self::new(Kind::GrpcRoute, metadata, parents, session_key, |reader| {
+        let key = ObjectKey::new(Kind::GrpcRoute, &metadata.namespace, &metadata.name);
+        Self::new(metadata, parents, Reader::new(&key, session_key, &source.unread), |reader| {
             rules.iter().enumerate().map(|(index, rule)| reader.grpc_rule(index, rule)).collect()
         })
     }
 
     fn new(
-        kind: Kind,
         metadata: &Metadata,
         parent_refs: &[ParentRef],
-        session_key: &Arc<[u8]>,
+        mut reader: Reader<'_>,
         read: impl FnOnce(&mut Reader<'_>) -> Result<Vec<HttpRule>, String>,
     ) -> Self {
-        let key = ObjectKey::new(kind, &metadata.namespace, &metadata.name);
+        let key = reader.route.clone();
         let object = ObjectRef {
             group: "gateway.networking.k8s.io".into(),
-            kind: kind.name().into(),
+            kind: key.kind.name().into(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
         };
         let parents = parents(parent_refs, &key.namespace);
-        let mut reader = Reader::new(&key, session_key);
         let (rules, read) = match read(&mut reader) {
             Ok(rules) => (rules, Ok(())),
             Err(fault) => (Vec::new(), Err(fault)),

@@ -10,6 +10,7 @@ use minimesh_api::model::{
 };
 
 use super::{RefFault, session};
+use crate::annotations::unread_fault;
 use crate::duration;
 use crate::resource::{
     GrpcRouteRule, HttpPathMatch, HttpRouteBackend, HttpRouteFilter, HttpRouteMatch, HttpRouteRule, HttpRouteTimeouts,
@@ -18,22 +19,32 @@ use crate::resource::{
 
 /// Reads the rules of one route, and collects what is to be said about them.
 pub(super) struct Reader<'a> {
-    route: &'a ObjectKey,
+    pub(super) route: &'a ObjectKey,
     pub(super) kind: Kind,
     session_key: &'a Arc<[u8]>,
+    /// Fields that nobody reads.
+    unread: &'a [String],
     pub(super) unsupported: Vec<String>,
     reference_faults: Vec<RefFault>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(route: &'a ObjectKey, session_key: &'a Arc<[u8]>) -> Self {
+    pub(super) fn new(route: &'a ObjectKey, session_key: &'a Arc<[u8]>, unread: &'a [String]) -> Self {
         let kind = route.kind;
-        Self { route, kind, session_key, unsupported: Vec::new(), reference_faults: Vec::new() }
+        Self { route, kind, session_key, unread, unsupported: Vec::new(), reference_faults: Vec::new() }
     }
 
     /// Things that are not supported, each with the field; backend references that no Service could resolve.
     pub(super) fn finish(self) -> (Vec<String>, Vec<RefFault>) {
         (self.unsupported, self.reference_faults)
+    }
+
+    /// Whether something was written inside this field that nobody reads; it is noted.
+    pub(super) fn is_unread(&mut self, field: &str) -> bool {
+        let is_inside = |unread: &&String| unread.strip_prefix(field).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+        let before = self.unsupported.len();
+        self.unsupported.extend(self.unread.iter().filter(is_inside).map(|field| unread_fault(field).to_string()));
+        self.unsupported.len() > before
     }
 
     /// `Err`: the field and why it makes the route invalid.
@@ -95,6 +106,9 @@ impl<'a> Reader<'a> {
             self.unsupported.push(format!("{field} has a type of match that is not supported; the rule answers 500"));
             return HttpMatch::Unsupported;
         };
+        if self.is_unread(field) {
+            return HttpMatch::Unsupported;
+        }
         let method = source.method.as_deref().filter(|method| !method.is_empty()).map(Arc::from);
         HttpMatch::All { path, headers, query, method }
     }

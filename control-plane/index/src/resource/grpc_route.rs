@@ -11,6 +11,9 @@ pub struct GrpcRoute {
     pub metadata: Metadata,
     /// Parents and rules.
     pub spec: GrpcRouteSpec,
+    /// Fields that were written and that nobody here reads, as `spec.rules[0].matches[0].tls`. Whoever reads the text notes them.
+    #[serde(skip)]
+    pub unread: Vec<String>,
 }
 
 /// Parents and rules.

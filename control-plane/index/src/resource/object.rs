@@ -133,6 +133,15 @@ impl Object {
         }
     }
 
+    /// Notes fields that were written and that nobody reads: of a route, which must not do in silence what is not written there.
+    pub fn note_unread(&mut self, fields: Vec<String>) {
+        match self {
+            Object::GrpcRoute(route) => route.unread = fields,
+            Object::HttpRoute(route) => route.unread = fields,
+            _ => {}
+        }
+    }
+
     /// Its name among all objects.
     pub fn key(&self) -> ObjectKey {
         let metadata = self.metadata();

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use minimesh_index::{Condition, Kind, ObjectKey, ParentStatus, RouteStatus};
+use minimesh_index::{Condition, Event, Kind, Object, ObjectKey, ParentStatus, RouteStatus};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tonic::Code;
 
 use super::super::fake::Fake;
 use super::super::{Leadership, Source, Statuses};
-use super::{Desk, PODS, ROUTES, SERVICES, eventually, first, happened, named, pod, review, service};
+use super::{Desk, PODS, ROUTES, SERVICES, eventually, first, happened, named, next, pod, review, service};
 
 #[tokio::test(start_paused = true)]
 async fn tokens_that_are_expired_or_for_others_are_refused_in_words_and_counted() {
@@ -111,20 +111,27 @@ async fn a_route_that_cannot_be_read_says_so_in_its_status_until_it_can() {
 async fn a_field_that_nobody_reads_stands_in_the_routes_status() {
     let fake = Fake::new();
     fake.serve("v1/HTTPRoute", true);
-    fake.apply(ROUTES, route(json!([{"speed": 5}])));
+    fake.apply(ROUTES, route(json!([{"speed": 5, "matches": [{"tls": {}, "ports": [1]}]}])));
     let mut source = fake.cluster().watch();
-    assert_eq!(first(&mut source).await, ["HTTPRoute shop/carts"], "the rest of it is in force");
+    let batch = next(&mut source).await;
+    let [Event::Replace(objects)] = &batch[..] else { panic!("no complete list: {batch:?}") };
+    let [Object::HttpRoute(read)] = &objects[..] else { panic!("not in force: {objects:?}") };
+    let fields = ["spec.rules[0].matches[0].ports", "spec.rules[0].speed"];
+    assert_eq!(read.unread, fields, "for the rule to answer 500");
     let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
     let message = String::new();
-    let condition = Condition { condition_type: "Accepted", status: true, reason: "Accepted", message };
-    let parents = vec![ParentStatus { parent, conditions: vec![condition] }];
+    let accepted = Condition { condition_type: "Accepted", status: true, reason: "Accepted", message };
+    let message = format!("{}: is not known to this version; the rule answers 500", fields[0]);
+    let partial = Condition { condition_type: "PartiallyInvalid", status: true, reason: "UnsupportedValue", message };
+    let parents = vec![ParentStatus { parent, conditions: vec![accepted, partial] }];
     let judged = RouteStatus { route: ObjectKey::new(Kind::HttpRoute, "shop", "carts"), generation: Some(3), parents };
     let (_judged, routes) = watch::channel(Arc::from([judged]));
     tokio::spawn(statuses(&fake, &source, routes).run());
     let entry = eventually(|| written(&fake)).await;
     assert_eq!(
         (&entry["conditions"][0]["status"], &entry["conditions"][0]["message"]),
-        (&json!("True"), &json!("spec.rules[0].speed: is not known to this version and has no effect"))
+        (&json!("True"), &json!("spec.rules[0].speed: is not known to this version and has no effect")),
+        "and what another condition says stands there alone"
     );
 }
 
