@@ -117,13 +117,7 @@ impl Origin {
                 replica: Arc::clone(&replica),
             },
             session_key,
-            cluster: Some(InCluster {
-                cluster,
-                leadership,
-                replica,
-                problems: source.problems,
-                unread: source.unread,
-            }),
+            cluster: Some(InCluster { cluster, leadership, replica, problems: source.problems, unread: source.unread }),
         })
     }
 }
@@ -134,15 +128,11 @@ impl InCluster {
     pub(crate) fn write_back(&self, in_force: &InForce, publisher: &Publisher) -> mpsc::Sender<Refused> {
         let client = || self.cluster.client.clone();
         let leadership = || self.leadership.clone();
-        let maps = TrustMaps {
-            client: client(),
-            leadership: leadership(),
-            in_force: in_force.clone(),
-            namespaces: publisher.meshed_namespaces(),
-        };
-        tokio::spawn(maps.run());
+        let maps =
+            TrustMaps { client: client(), in_force: in_force.clone(), namespaces: publisher.meshed_namespaces() };
+        tokio::spawn(maps.run(leadership()));
         let (routes, problems, unread) = (publisher.route_statuses(), self.problems.clone(), self.unread.clone());
-        tokio::spawn(Statuses { client: client(), leadership: leadership(), routes, problems, unread }.run());
+        tokio::spawn(Statuses { client: client(), routes, problems, unread }.run(leadership()));
         let events = Events { client: client(), replica: Arc::clone(&self.replica) };
         tokio::spawn(events.clone().of_objects(leadership(), self.problems.clone()));
         tokio::spawn(events.clone().of_pods(leadership(), publisher.missed_pods()));

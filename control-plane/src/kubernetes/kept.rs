@@ -96,9 +96,7 @@ impl<'de, T: Kept> Deserialize<'de> for Watched<T> {
         let Names { name, namespace, resource_version } = names.unwrap_or_default();
         let body = match serde_path_to_error::deserialize(&value) {
             Ok(body) => judged::<T>(body, &value),
-            Err(error) => {
-                Err(malformed(&value, error.path().to_string(), error.into_inner().to_string()))
-            }
+            Err(error) => Err(malformed(&value, error.path().to_string(), error.into_inner().to_string())),
         };
         let metadata = ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() };
         Ok(Watched { metadata, body, kind: PhantomData })

@@ -6,8 +6,8 @@
 //!              collect: notes of all kinds -> events for the index, problems, health
 //! issuer       the Secret with the authority's keys: made once, followed by every replica
 //! lease        who writes
-//! trust_maps   the public roots, in every namespace with meshed pods
-//! statuses     conditions of routes    events: what people are told of objects that are not in force
+//! keep         the loop of both: trust_maps   the public roots, in every namespace with meshed pods    statuses   conditions of routes
+//! events       what people are told of objects that are not in force
 //! review       whose token it is
 //! ```
 //!
@@ -21,6 +21,7 @@ mod fake;
 mod gateway;
 mod heard;
 mod issuer;
+mod keep;
 mod kept;
 mod keys;
 mod lease;

@@ -1,12 +1,11 @@
 //! Conditions of routes, written back as our controller's: what the index judged of the object as it is, what of it has no effect,
 //! and of one that cannot be read as it is, that.
 //!
-//! Written by the replica that leads. Entries and conditions of others stay as they are and where they are, and what is there already
-//! is not written again: two controllers that mend each other's order would do so for ever.
+//! Written by the replica that leads (`keep`). Entries and conditions of others stay as they are and where they are, and what is there
+//! already is not written again: two controllers that mend each other's order would do so for ever.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -16,11 +15,11 @@ use minimesh_index::{Condition, Kind, ObjectKey, ParentStatus, RouteStatus};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::Problem;
 use super::gateway::served;
+use super::keep::{Writer, keep};
 use super::lease::Leadership;
 use super::reflect::in_words;
 
@@ -28,14 +27,18 @@ use super::reflect::in_words;
 pub(crate) struct Statuses {
     /// Whom it writes to.
     pub(crate) client: Client,
-    /// Whether it may.
-    pub(crate) leadership: Leadership,
     /// What the index judged.
     pub(crate) routes: watch::Receiver<Arc<[RouteStatus]>>,
     /// What has no effect.
     pub(crate) problems: watch::Receiver<Arc<[Problem]>>,
     /// Of routes that cannot be read as they are.
     pub(crate) unread: watch::Receiver<Arc<[RouteStatus]>>,
+}
+
+struct Conditions {
+    source: Statuses,
+    /// What stands there.
+    written: BTreeMap<ObjectKey, RouteStatus>,
 }
 
 /// What became of a status.
@@ -48,53 +51,8 @@ enum Outcome {
 
 impl Statuses {
     /// Writes until nobody judges any more.
-    pub(crate) async fn run(mut self) {
-        let mut written: BTreeMap<ObjectKey, RouteStatus> = BTreeMap::new();
-        let mut afresh = Instant::now() + AFRESH;
-        loop {
-            self.leadership.gained().await;
-            if Instant::now() >= afresh {
-                written.clear();
-                afresh = Instant::now() + AFRESH;
-            }
-            let again = match self.write(&mut written).await {
-                true => AFRESH,
-                false => AGAIN,
-            };
-            let ended = tokio::select! {
-                changed = self.routes.changed() => changed.is_err(),
-                changed = self.problems.changed() => changed.is_err(),
-                changed = self.unread.changed() => changed.is_err(),
-                () = sleep(again) => false,
-            };
-            if ended {
-                return;
-            }
-        }
-    }
-
-    /// Writes what is not written yet; false: not everything could be.
-    async fn write(&mut self, written: &mut BTreeMap<ObjectKey, RouteStatus>) -> bool {
-        let wanted = self.wanted();
-        // a route without a parent of ours any more keeps no word of ours
-        let left = written.keys().filter(|route| !wanted.contains_key(route)).cloned();
-        let left = left.map(|route| RouteStatus { route, generation: None, parents: Vec::new() });
-        let left: Vec<RouteStatus> = left.collect();
-        let news = wanted.into_values().filter(|status| written.get(&status.route) != Some(status));
-        let news: Vec<RouteStatus> = news.chain(left).collect();
-        let (mut kinds, mut all) = (BTreeMap::new(), true);
-        for status in news {
-            match self.put(&status, &mut kinds).await {
-                Ok(Outcome::Written) if status.parents.is_empty() => drop(written.remove(&status.route)),
-                Ok(Outcome::Written) => drop(written.insert(status.route.clone(), status)),
-                Ok(Outcome::Behind) => all = false,
-                Err(error) => {
-                    warn!(route = %status.route, error = in_words(&error), "its status cannot be written; trying again");
-                    all = false;
-                }
-            }
-        }
-        all
+    pub(crate) async fn run(self, leadership: Leadership) {
+        keep(Conditions { source: self, written: BTreeMap::new() }, leadership).await;
     }
 
     /// What is to be said of each route now.
@@ -143,6 +101,44 @@ impl Statuses {
             Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(Outcome::Behind),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Writer for Conditions {
+    async fn write(&mut self, afresh: bool) -> bool {
+        let Conditions { source, written } = self;
+        if afresh {
+            written.clear();
+        }
+        let wanted = source.wanted();
+        // a route without a parent of ours any more keeps no word of ours
+        let left = written.keys().filter(|route| !wanted.contains_key(route)).cloned();
+        let left = left.map(|route| RouteStatus { route, generation: None, parents: Vec::new() });
+        let left: Vec<RouteStatus> = left.collect();
+        let news = wanted.into_values().filter(|status| written.get(&status.route) != Some(status));
+        let news: Vec<RouteStatus> = news.chain(left).collect();
+        let (mut kinds, mut all) = (BTreeMap::new(), true);
+        for status in news {
+            match source.put(&status, &mut kinds).await {
+                Ok(Outcome::Written) if status.parents.is_empty() => drop(written.remove(&status.route)),
+                Ok(Outcome::Written) => drop(written.insert(status.route.clone(), status)),
+                Ok(Outcome::Behind) => all = false,
+                Err(error) => {
+                    warn!(route = %status.route, error = in_words(&error), "its status cannot be written; trying again");
+                    all = false;
+                }
+            }
+        }
+        all
+    }
+
+    async fn changed(&mut self) -> bool {
+        let changed = tokio::select! {
+            changed = self.source.routes.changed() => changed,
+            changed = self.source.problems.changed() => changed,
+            changed = self.source.unread.changed() => changed,
+        };
+        changed.is_ok()
     }
 }
 
@@ -221,10 +217,6 @@ pub(super) const CONTROLLER: &str = "minimesh.io/control-plane";
 /// Conditions that we write.
 const OURS: [&str; 3] = ["Accepted", "PartiallyInvalid", "ResolvedRefs"];
 const MESSAGE: usize = 32_768;
-/// Everything is compared again after that, so that what somebody overwrote comes back.
-const AFRESH: Duration = Duration::from_secs(300);
-/// After an error, or where an object was newer than what was judged.
-const AGAIN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

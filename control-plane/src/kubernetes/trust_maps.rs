@@ -1,78 +1,64 @@
 //! The public roots, as a ConfigMap in every namespace with meshed pods: what a sidecar verifies the control plane with
 //! before it has a certificate.
 //!
-//! Written by the replica that leads, by server-side apply; written again now and then, so that one that was deleted or
-//! changed by hand comes back.
+//! Written by the replica that leads (`keep`), by server-side apply.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
+use super::keep::{Writer, keep};
 use super::lease::Leadership;
 use super::reflect::in_words;
 use crate::issuing::InForce;
 
 /// What the writer needs.
-#[derive(Clone)]
 pub(crate) struct TrustMaps {
     /// Whom it writes to.
     pub(crate) client: Client,
-    /// Whether it may.
-    pub(crate) leadership: Leadership,
     /// What it writes.
     pub(crate) in_force: InForce,
     /// Where.
     pub(crate) namespaces: watch::Receiver<Arc<BTreeSet<Arc<str>>>>,
 }
 
+struct Maps {
+    source: TrustMaps,
+    /// What stands in which namespace.
+    written: BTreeMap<Arc<str>, Arc<str>>,
+}
+
 impl TrustMaps {
     /// Writes until nobody says any more what and where.
-    pub(crate) async fn run(mut self) {
-        let mut written: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
-        let mut afresh = Instant::now() + AFRESH;
-        loop {
-            self.leadership.gained().await;
-            if Instant::now() >= afresh {
-                written.clear();
-                afresh = Instant::now() + AFRESH;
-            }
-            let again = match self.write(&mut written).await {
-                true => AFRESH,
-                false => AGAIN,
-            };
-            let ended = tokio::select! {
-                _ = self.in_force.changed() => false,
-                changed = self.namespaces.changed() => changed.is_err(),
-                () = sleep(again) => false,
-            };
-            if ended {
-                return;
-            }
-        }
+    pub(crate) async fn run(self, leadership: Leadership) {
+        keep(Maps { source: self, written: BTreeMap::new() }, leadership).await;
     }
+}
 
-    /// Writes what is not written yet; false: not everything could be.
-    async fn write(&mut self, written: &mut BTreeMap<Arc<str>, Arc<str>>) -> bool {
-        let pem: Arc<str> = match self.in_force.now().authority.bundle() {
+impl Writer for Maps {
+    async fn write(&mut self, afresh: bool) -> bool {
+        let Maps { source, written } = self;
+        if afresh {
+            written.clear();
+        }
+        let pem: Arc<str> = match source.in_force.now().authority.bundle() {
             Ok(bundle) => bundle.to_pem().into(),
             Err(error) => {
                 warn!(%error, "the public roots cannot be written");
                 return false;
             }
         };
-        let namespaces = Arc::clone(&self.namespaces.borrow_and_update());
+        let namespaces = Arc::clone(&source.namespaces.borrow_and_update());
         written.retain(|namespace, _| namespaces.contains(namespace));
         let mut all = true;
         for namespace in namespaces.iter().filter(|namespace| written.get(*namespace) != Some(&pem)).collect::<Vec<_>>()
         {
-            match apply(&self.client, namespace, &pem).await {
+            match apply(&source.client, namespace, &pem).await {
                 Ok(()) => {
                     info!(%namespace, "public roots written");
                     written.insert(Arc::clone(namespace), Arc::clone(&pem));
@@ -88,6 +74,13 @@ impl TrustMaps {
             }
         }
         all
+    }
+
+    async fn changed(&mut self) -> bool {
+        tokio::select! {
+            _ = self.source.in_force.changed() => true,
+            changed = self.source.namespaces.changed() => changed.is_ok(),
+        }
     }
 }
 
@@ -120,7 +113,3 @@ pub(super) const NAME: &str = "minimesh-trust";
 pub(super) const KEY: &str = "trust-bundle.pem";
 /// By which the API server knows our fields.
 pub(super) const MANAGER: &str = "minimesh-control-plane";
-/// Everything is written again after that.
-const AFRESH: Duration = Duration::from_secs(300);
-/// After an error.
-const AGAIN: Duration = Duration::from_secs(5);

@@ -41,7 +41,8 @@ impl<'a> Reader<'a> {
 
     /// Whether something was written inside this field that nobody reads; it is noted.
     pub(super) fn is_unread(&mut self, field: &str) -> bool {
-        let is_inside = |unread: &&String| unread.strip_prefix(field).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+        let is_inside =
+            |unread: &&String| unread.strip_prefix(field).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
         let before = self.unsupported.len();
         self.unsupported.extend(self.unread.iter().filter(is_inside).map(|field| unread_fault(field).to_string()));
         self.unsupported.len() > before

@@ -317,8 +317,12 @@ fn route_of_which_no_rule_is_supported_is_attached_so_that_requests_are_refused(
 fn rule_with_a_match_or_filter_that_says_more_than_is_read_answers_500_and_the_others_do_not() {
     let filter = "{ type: RequestHeaderModifier, requestHeaderModifier: { remove: [a] } }";
     let backends = format!("[{{ name: carts, port: 80, filters: [{filter}] }}]");
-    let rules = format!("[{{ matches: [{{}}, {{ method: GET }}] }}, {{ filters: [{filter}] }}, {{ backendRefs: {backends} }}, {{}}]");
-    for (kind, rules) in [("HTTPRoute", rules.clone()), ("GRPCRoute", rules.replace("method: GET", "method: { method: Get }"))] {
+    let rules = format!(
+        "[{{ matches: [{{}}, {{ method: GET }}] }}, {{ filters: [{filter}] }}, {{ backendRefs: {backends} }}, {{}}]"
+    );
+    for (kind, rules) in
+        [("HTTPRoute", rules.clone()), ("GRPCRoute", rules.replace("method: GET", "method: { method: Get }"))]
+    {
         let yaml = route("shop", "r", "name: carts", &rules).replace("HTTPRoute", kind);
         let mut read = objects(&yaml).remove(0);
         let fields = ["matches[1].tls", "filters[0].when", "backendRefs[0].filters[0].when", "speed"];
@@ -338,7 +342,10 @@ fn rule_with_a_match_or_filter_that_says_more_than_is_read_answers_500_and_the_o
         index.apply(Event::Apply(read));
         let [first, second, third, fourth] = &met(&index, "shop", 80)[0].rules[..] else { panic!("four rules") };
         assert!(first.matches[0] != HttpMatch::Unsupported && first.matches[1] == HttpMatch::Unsupported, "{first:?}");
-        assert_eq!((&second.filters[..], &third.backends[0].filters[..]), (&[Filter::Unsupported][..], &[Filter::Unsupported][..]));
+        assert_eq!(
+            (&second.filters[..], &third.backends[0].filters[..]),
+            (&[Filter::Unsupported][..], &[Filter::Unsupported][..])
+        );
         assert!(!fourth.matches.contains(&HttpMatch::Unsupported) && fourth.filters.is_empty(), "{fourth:?}");
         let partial = &conditions(&index)[2];
         assert_eq!((partial.0, partial.1, &partial.3), ("PartiallyInvalid", true, &said[..3].join("; ")));

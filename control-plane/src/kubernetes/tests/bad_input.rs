@@ -69,13 +69,7 @@ fn route(rules: Value) -> Value {
 
 /// Writes statuses of what a source finds; `routes`: of what the index judged.
 fn statuses(fake: &Fake, source: &Source, routes: watch::Receiver<Arc<[RouteStatus]>>) -> Statuses {
-    Statuses {
-        client: fake.cluster().client,
-        leadership: Leadership::fixed(true),
-        routes,
-        problems: source.problems.clone(),
-        unread: source.unread.clone(),
-    }
+    Statuses { client: fake.cluster().client, routes, problems: source.problems.clone(), unread: source.unread.clone() }
 }
 
 fn written(fake: &Fake) -> Option<Value> {
@@ -92,7 +86,7 @@ async fn a_route_that_cannot_be_read_says_so_in_its_status_until_it_can() {
     let mut source = fake.cluster().watch();
     assert_eq!(first(&mut source).await, ["Service shop/carts"], "and nothing else waits for it");
     let (_judged, routes) = watch::channel(Arc::from([]));
-    tokio::spawn(statuses(&fake, &source, routes).run());
+    tokio::spawn(statuses(&fake, &source, routes).run(Leadership::fixed(true)));
     let entry = eventually(|| written(&fake)).await;
     let condition = &entry["conditions"][0];
     assert_eq!(entry["parentRef"]["kind"], "Service", "{entry}");
@@ -126,7 +120,7 @@ async fn a_field_that_nobody_reads_stands_in_the_routes_status() {
     let parents = vec![ParentStatus { parent, conditions: vec![accepted, partial] }];
     let judged = RouteStatus { route: ObjectKey::new(Kind::HttpRoute, "shop", "carts"), generation: Some(3), parents };
     let (_judged, routes) = watch::channel(Arc::from([judged]));
-    tokio::spawn(statuses(&fake, &source, routes).run());
+    tokio::spawn(statuses(&fake, &source, routes).run(Leadership::fixed(true)));
     let entry = eventually(|| written(&fake)).await;
     assert_eq!(
         (&entry["conditions"][0]["status"], &entry["conditions"][0]["message"]),

@@ -82,7 +82,7 @@ async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
     let client = fake.cluster().client;
     let (_problems, problems) = watch::channel(Arc::from([]));
     let (_unread, unread) = watch::channel(Arc::from([]));
-    tokio::spawn(Statuses { client, leadership: Leadership::fixed(true), routes, problems, unread }.run());
+    tokio::spawn(Statuses { client, routes, problems, unread }.run(Leadership::fixed(true)));
     tokio::time::sleep(Duration::from_secs(60)).await;
     let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
     assert_eq!(parents(), json!([foreign]), "generation 1 is not what is there");
@@ -193,13 +193,8 @@ async fn the_public_roots_are_written_where_pods_are_meshed_and_come_back() {
     let fake = Fake::new();
     let (in_force, _) = issuer(&fake, true).in_force().await;
     let (meshed, namespaces) = watch::channel(Arc::new(BTreeSet::from(["shop".into()])));
-    let maps = TrustMaps {
-        client: fake.cluster().client,
-        leadership: Leadership::fixed(true),
-        in_force: in_force.clone(),
-        namespaces,
-    };
-    tokio::spawn(maps.run());
+    let maps = TrustMaps { client: fake.cluster().client, in_force: in_force.clone(), namespaces };
+    tokio::spawn(maps.run(Leadership::fixed(true)));
     let pem = in_force.now().authority.bundle().expect("a bundle").to_pem();
     let written = async |namespace: &str| {
         let look = async {
