@@ -37,4 +37,4 @@ pub use name::Name;
 pub use policy::{policy, refusals};
 pub use recording::recording;
 pub use resource::{Event, Kind, Object, ObjectKey};
-pub use status::{Condition, ParentStatus, RouteStatus};
+pub use status::{Condition, ParentStatus, RouteStatus, Truth};

@@ -1,5 +1,7 @@
 //! Conditions of routes, in Gateway API's words: for logs, and in a cluster written back.
 
+use std::sync::Arc;
+
 use crate::entry::{Acceptance, Parent, RefFault, RouteEntry};
 use crate::index::Index;
 use crate::link::selects;
@@ -10,6 +12,8 @@ use crate::resource::{ObjectKey, ParentRef};
 pub struct RouteStatus {
     /// The route.
     pub route: ObjectKey,
+    /// Which object of that name was judged: generations begin anew with each; `None`: nobody tells them apart.
+    pub uid: Option<Arc<str>>,
     /// Which of its generations was judged; `None`: nobody counts them.
     pub generation: Option<i64>,
     /// One entry per parentRef of kind Service, in the order written.
@@ -30,12 +34,40 @@ pub struct ParentStatus {
 pub struct Condition {
     /// `Accepted`, `ResolvedRefs`, `PartiallyInvalid`.
     pub condition_type: &'static str,
-    /// `True` or `False`.
-    pub status: bool,
+    /// Whether it is so.
+    pub status: Truth,
     /// One CamelCase word of the Gateway API.
     pub reason: &'static str,
     /// For people: which field, and why.
     pub message: String,
+}
+
+/// Whether a condition is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It is not.
+    False,
+    /// It is.
+    True,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl Truth {
+    /// As conditions write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Truth::False => "False",
+            Truth::True => "True",
+            Truth::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(truth: bool) -> Truth {
+        if truth { Truth::True } else { Truth::False }
+    }
 }
 
 impl Index {
@@ -56,6 +88,7 @@ impl Index {
         };
         RouteStatus {
             route: route.key.clone(),
+            uid: route.uid.clone(),
             generation: route.generation,
             parents: route.parents.iter().map(parent).collect(),
         }
@@ -118,5 +151,5 @@ fn rival<'a>(own: &ObjectKey, first: &[Option<&'a ObjectKey>]) -> Option<&'a Obj
 }
 
 fn condition(condition_type: &'static str, status: bool, reason: &'static str, message: String) -> Condition {
-    Condition { condition_type, status, reason, message }
+    Condition { condition_type, status: status.into(), reason, message }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use minimesh_index::{Condition, Event, Kind, Object, ObjectKey, ParentStatus, RouteStatus, faults, refusals};
+use minimesh_index::{Condition, Event, Kind, Object, ObjectKey, ParentStatus, RouteStatus, Truth, faults, refusals};
 use tokio::sync::{mpsc, watch};
 
 use super::kept::Malformed;
@@ -191,17 +191,24 @@ impl Collection {
     }
 }
 
-/// What is said of a route that cannot be read: to each of its parents that can. What it refers to is not known.
+/// What is said of a route that cannot be read: to each of its parents that can.
 fn status(problem: &Problem, malformed: Malformed) -> Option<RouteStatus> {
-    let Malformed { parents, generation, .. } = malformed;
+    let Malformed { parents, uid, generation, .. } = malformed;
     let accepted = Condition {
         condition_type: "Accepted",
-        status: false,
+        status: Truth::False,
         reason: "UnsupportedValue",
         message: problem.said().into_owned(),
     };
-    let parents = parents.into_iter().map(|parent| ParentStatus { parent, conditions: vec![accepted.clone()] });
-    let status = RouteStatus { route: problem.object.clone(), generation, parents: parents.collect() };
+    let resolved = Condition {
+        condition_type: "ResolvedRefs",
+        status: Truth::Unknown,
+        reason: "Pending",
+        message: "what the route refers to cannot be told before it can be read".to_owned(),
+    };
+    let conditions = vec![accepted, resolved];
+    let parents = parents.into_iter().map(|parent| ParentStatus { parent, conditions: conditions.clone() });
+    let status = RouteStatus { route: problem.object.clone(), uid, generation, parents: parents.collect() };
     Some(status).filter(|status| !status.parents.is_empty())
 }
 

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use kube::Resource;
 use kube::api::{ApiResource, ObjectMeta};
@@ -48,6 +49,8 @@ pub(super) struct Malformed {
     pub(super) reason: String,
     /// Of a route: its Services, as far as these can be read.
     pub(super) parents: Vec<ParentRef>,
+    /// Of the object that came.
+    pub(super) uid: Option<Arc<str>>,
     /// Of the object that came.
     pub(super) generation: Option<i64>,
 }
@@ -122,7 +125,14 @@ fn judged<T: Kept>(mut body: T, written: &Value) -> Result<Object, Malformed> {
 fn malformed(written: &Value, field: String, reason: String) -> Malformed {
     let parents = written["spec"]["parentRefs"].as_array().into_iter().flatten();
     let parents = parents.filter_map(|parent| ParentRef::deserialize(parent).ok()).filter(ParentRef::is_service);
-    Malformed { field, reason, parents: parents.collect(), generation: written["metadata"]["generation"].as_i64() }
+    let metadata = &written["metadata"];
+    Malformed {
+        field,
+        reason,
+        parents: parents.collect(),
+        uid: metadata["uid"].as_str().map(Arc::from),
+        generation: metadata["generation"].as_i64(),
+    }
 }
 
 impl<T> Resource for Watched<T> {

@@ -4,12 +4,12 @@
 //! Written by the replica that leads (`keep`). Entries and conditions of others stay as they are and where they are, and what is there
 //! already is not written again: two controllers that mend each other's order would do so for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
 use minimesh_index::resource::ParentRef;
 use minimesh_index::{Condition, Kind, ObjectKey, ParentStatus, RouteStatus};
 use serde::Deserialize;
@@ -33,13 +33,21 @@ pub(crate) struct Statuses {
     pub(crate) problems: watch::Receiver<Arc<[Problem]>>,
     /// Of routes that cannot be read as they are.
     pub(crate) unread: watch::Receiver<Arc<[RouteStatus]>>,
+    /// Whether these are all routes that there are.
+    pub(crate) synced: watch::Receiver<bool>,
 }
 
 struct Conditions {
     source: Statuses,
     /// What stands there.
     written: BTreeMap<ObjectKey, RouteStatus>,
+    /// Whether all that others wrote as our controller is in `written`, or gone.
+    swept: bool,
 }
+
+/// Where kinds are served, each asked once for a batch of writes; `None`: nowhere.
+#[derive(Default)]
+struct Kinds(BTreeMap<Kind, Option<ApiResource>>);
 
 /// What became of a status.
 enum Outcome {
@@ -52,7 +60,7 @@ enum Outcome {
 impl Statuses {
     /// Writes until nobody judges any more.
     pub(crate) async fn run(self, leadership: Leadership) {
-        keep(Conditions { source: self, written: BTreeMap::new() }, leadership).await;
+        keep(Conditions { source: self, written: BTreeMap::new(), swept: false }, leadership).await;
     }
 
     /// What is to be said of each route now.
@@ -68,23 +76,40 @@ impl Statuses {
         wanted
     }
 
-    async fn put(
-        &self,
-        status: &RouteStatus,
-        kinds: &mut BTreeMap<Kind, Option<ApiResource>>,
-    ) -> Result<Outcome, kube::Error> {
+    /// Routes that have a word of ours, whoever of us wrote it.
+    async fn marked(&self, kinds: &mut Kinds) -> Result<BTreeSet<ObjectKey>, kube::Error> {
+        let mut marked = BTreeSet::new();
+        for kind in [Kind::HttpRoute, Kind::GrpcRoute] {
+            let Some(resource) = kinds.resource(kind, &self.client).await? else { continue };
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let mut page = ListParams::default().limit(PAGE);
+            loop {
+                let list = api.list(&page).await?;
+                let ours = list.items.iter().filter(|object| {
+                    let parents = object.data["status"]["parents"].as_array();
+                    parents.into_iter().flatten().any(|entry| entry["controllerName"] == CONTROLLER)
+                });
+                let names =
+                    ours.filter_map(|object| object.metadata.namespace.as_deref().zip(object.metadata.name.as_deref()));
+                marked.extend(names.map(|(namespace, name)| ObjectKey::new(kind, namespace, name)));
+                page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
+                if page.continue_token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(marked)
+    }
+
+    async fn put(&self, status: &RouteStatus, kinds: &mut Kinds) -> Result<Outcome, kube::Error> {
         let key = &status.route;
-        let known = kinds.get(&key.kind).cloned();
-        let resource = match known {
-            Some(resource) => resource,
-            None => served(&self.client, key.kind).await?,
-        };
-        kinds.insert(key.kind, resource.clone());
         // Its kind is served no more, or it is gone itself: so is its status.
-        let Some(resource) = resource else { return Ok(Outcome::Written) };
+        let Some(resource) = kinds.resource(key.kind, &self.client).await? else { return Ok(Outcome::Written) };
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.namespace, &resource);
         let Some(mut object) = api.get_opt(&key.name).await? else { return Ok(Outcome::Written) };
-        if status.generation.is_some() && object.metadata.generation != status.generation {
+        let is_other = |uid: &Arc<str>| object.metadata.uid.as_deref() != Some(uid);
+        let is_older = |generation| object.metadata.generation != Some(generation);
+        if status.uid.as_ref().is_some_and(is_other) || status.generation.is_some_and(is_older) {
             return Ok(Outcome::Behind);
         }
         let before = object.data["status"]["parents"].as_array().cloned().unwrap_or_default();
@@ -106,25 +131,45 @@ impl Statuses {
 
 impl Writer for Conditions {
     async fn write(&mut self, afresh: bool) -> bool {
-        let Conditions { source, written } = self;
+        let Conditions { source, written, swept } = self;
         if afresh {
             written.clear();
+            *swept = false;
         }
+        let (mut kinds, mut all) = (Kinds::default(), true);
+        let is_synced = *source.synced.borrow_and_update();
         let wanted = source.wanted();
+        let mut left: BTreeSet<ObjectKey> = written.keys().cloned().collect();
+        if is_synced && !*swept {
+            match source.marked(&mut kinds).await {
+                Ok(marked) => {
+                    left.extend(marked);
+                    *swept = true;
+                }
+                Err(error) => {
+                    warn!(error = in_words(&error), "routes cannot be listed to clear old statuses; trying again");
+                    all = false;
+                }
+            }
+        }
         // a route without a parent of ours any more keeps no word of ours
-        let left = written.keys().filter(|route| !wanted.contains_key(route)).cloned();
-        let left = left.map(|route| RouteStatus { route, generation: None, parents: Vec::new() });
-        let left: Vec<RouteStatus> = left.collect();
+        left.retain(|route| !wanted.contains_key(route));
+        let left =
+            left.into_iter().map(|route| RouteStatus { route, uid: None, generation: None, parents: Vec::new() });
         let news = wanted.into_values().filter(|status| written.get(&status.route) != Some(status));
         let news: Vec<RouteStatus> = news.chain(left).collect();
-        let (mut kinds, mut all) = (BTreeMap::new(), true);
         for status in news {
             match source.put(&status, &mut kinds).await {
                 Ok(Outcome::Written) if status.parents.is_empty() => drop(written.remove(&status.route)),
                 Ok(Outcome::Written) => drop(written.insert(status.route.clone(), status)),
-                Ok(Outcome::Behind) => all = false,
+                Ok(Outcome::Behind) => {
+                    *swept &= !status.parents.is_empty();
+                    all = false;
+                }
                 Err(error) => {
                     warn!(route = %status.route, error = in_words(&error), "its status cannot be written; trying again");
+                    // A route that another replica wrote to, and that is not in `written`, must be found again.
+                    *swept &= !status.parents.is_empty();
                     all = false;
                 }
             }
@@ -137,8 +182,20 @@ impl Writer for Conditions {
             changed = self.source.routes.changed() => changed,
             changed = self.source.problems.changed() => changed,
             changed = self.source.unread.changed() => changed,
+            changed = self.source.synced.changed() => changed,
         };
         changed.is_ok()
+    }
+}
+
+impl Kinds {
+    async fn resource(&mut self, kind: Kind, client: &Client) -> Result<Option<ApiResource>, kube::Error> {
+        if let Some(known) = self.0.get(&kind) {
+            return Ok(known.clone());
+        }
+        let resource = served(client, kind).await?;
+        self.0.insert(kind, resource.clone());
+        Ok(resource)
     }
 }
 
@@ -177,7 +234,7 @@ fn entry_of(status: &ParentStatus, before: &Value, generation: Option<i64>, now:
     let known = before["conditions"].as_array().unwrap_or(&none);
     let ours = |condition: &Condition| {
         let same = known.iter().find(|known| known["type"] == condition.condition_type);
-        let status = if condition.status { "True" } else { "False" };
+        let status = condition.status.word();
         let since = same.filter(|known| known["status"] == status).map(|known| known["lastTransitionTime"].clone());
         let mut written = json!({
             "type": condition.condition_type,
@@ -217,6 +274,8 @@ pub(super) const CONTROLLER: &str = "minimesh.io/control-plane";
 /// Conditions that we write.
 const OURS: [&str; 3] = ["Accepted", "PartiallyInvalid", "ResolvedRefs"];
 const MESSAGE: usize = 32_768;
+/// Routes of a page.
+const PAGE: u32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -229,7 +288,8 @@ mod tests {
 
     fn accepted(port: Option<u16>, status: bool) -> ParentStatus {
         let reason = if status { "Accepted" } else { "NoMatchingParent" };
-        let condition = Condition { condition_type: "Accepted", status, reason, message: "m".to_owned() };
+        let condition =
+            Condition { condition_type: "Accepted", status: status.into(), reason, message: "m".to_owned() };
         ParentStatus { parent: parent(port), conditions: vec![condition] }
     }
 

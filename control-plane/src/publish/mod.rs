@@ -17,7 +17,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time;
 use minimesh_api::model::TrustBundle;
 use minimesh_identity::Error;
-use minimesh_index::{Changes, Event, Index, Kind, Object, ObjectKey, PodInfo, RouteStatus};
+use minimesh_index::{Changes, Event, Index, Kind, Object, ObjectKey, PodInfo, RouteStatus, Truth};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
@@ -86,6 +86,11 @@ impl Publisher {
     /// Whether the first complete list is in.
     pub(crate) fn is_synced(&self) -> bool {
         *self.synced.borrow()
+    }
+
+    /// The same, to wait for. What else is published here is complete once it is true.
+    pub(crate) fn synced(&self) -> watch::Receiver<bool> {
+        self.synced.clone()
     }
 
     /// Namespaces in which pods are meshed or will be.
@@ -188,17 +193,19 @@ impl State {
             changes.merge(self.index.apply(event));
         }
         self.note_tokens(pods);
-        if self.index.is_synced() && !*self.synced.borrow() {
-            info!(objects, "everything is read; proxies are answered from now on");
-            self.synced.send_replace(true);
-            // Questions asked before had no answer.
-            changes.everything = true;
-        }
+        let is_first = self.index.is_synced() && !*self.synced.borrow();
+        // Questions asked before had no answer.
+        changes.everything |= is_first;
         self.metrics.events.add(count as u64);
         self.note_meshed();
         let published = self.publish(&changes);
         if self.index.is_synced() && (changes.routes || changes.everything) {
             self.note_routes();
+        }
+        if is_first {
+            info!(objects, "everything is read; proxies are answered from now on");
+            // Last: who sees it sees everything that was made of the list.
+            self.synced.send_replace(true);
         }
         debug!(events = count, published, micros = began.elapsed().as_micros() as u64, "objects changed");
     }
@@ -304,7 +311,7 @@ impl State {
         let is_news = |status: &&RouteStatus| known(status).ok().is_none_or(|at| before[at] != **status);
         for status in now.iter().filter(is_news) {
             for condition in status.parents.iter().flat_map(|parent| &parent.conditions) {
-                let good = condition.status != (condition.condition_type == "PartiallyInvalid");
+                let good = (condition.status == Truth::True) != (condition.condition_type == "PartiallyInvalid");
                 if !good {
                     let (route, kind) = (&status.route, condition.condition_type);
                     let (reason, message) = (condition.reason, &condition.message);

@@ -15,6 +15,8 @@ pub(crate) struct RouteEntry {
     pub(crate) key: ObjectKey,
     pub(crate) created: Option<Timestamp>,
     /// Of the object that this was read from.
+    pub(crate) uid: Option<Arc<str>>,
+    /// Of the object that this was read from.
     pub(crate) generation: Option<i64>,
     /// Of kind Service, in the order written.
     pub(crate) parents: Vec<Parent>,
@@ -100,6 +102,7 @@ impl RouteEntry {
         Self {
             key,
             created: metadata.creation_timestamp,
+            uid: metadata.uid.as_deref().map(Arc::from),
             generation: metadata.generation,
             parents,
             route,

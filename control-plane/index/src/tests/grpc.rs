@@ -56,7 +56,10 @@ fn of_two_kinds_at_one_port_the_older_route_is_in_force_and_the_other_is_refused
         route("shop", "h", "name: carts", "[{}]").replacen("name: h", &at, 1)
     };
     let accepted = |index: &Index| -> Vec<(String, bool)> {
-        let one = |status: crate::RouteStatus| (status.route.name.to_string(), status.parents[0].conditions[0].status);
+        let one = |status: crate::RouteStatus| {
+            let accepted = &status.parents[0].conditions[0];
+            (status.route.name.to_string(), accepted.status == crate::Truth::True)
+        };
         index.route_statuses().into_iter().map(one).collect()
     };
     let index = with(&[grpc("g", EARLY, "name: carts", "[{}]"), http(LATE)]);

@@ -8,7 +8,7 @@ use minimesh_api::model::{
 };
 
 use super::*;
-use crate::Condition;
+use crate::{Condition, Truth};
 
 /// The shop, and a second version of its Service with a second port.
 pub(super) const SERVICES: &str = r#"
@@ -69,8 +69,9 @@ pub(super) fn conditions(index: &Index) -> Vec<(&'static str, bool, &'static str
     let mut statuses = index.route_statuses();
     assert_eq!(statuses.len(), 1);
     let parent = statuses.remove(0).parents.remove(0);
-    let tuple =
-        |condition: Condition| (condition.condition_type, condition.status, condition.reason, condition.message);
+    let tuple = |condition: Condition| {
+        (condition.condition_type, condition.status == Truth::True, condition.reason, condition.message)
+    };
     parent.conditions.into_iter().map(tuple).collect()
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use minimesh_index::{Condition, Event, Kind, Object, ObjectKey, ParentStatus, RouteStatus};
+use minimesh_index::{Condition, Event, Kind, Object, ObjectKey, ParentStatus, RouteStatus, Truth};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tonic::Code;
@@ -67,9 +67,20 @@ fn route(rules: Value) -> Value {
     route
 }
 
-/// Writes statuses of what a source finds; `routes`: of what the index judged.
-fn statuses(fake: &Fake, source: &Source, routes: watch::Receiver<Arc<[RouteStatus]>>) -> Statuses {
-    Statuses { client: fake.cluster().client, routes, problems: source.problems.clone(), unread: source.unread.clone() }
+/// Writes statuses of what a source finds, beside what the index judged.
+fn statuses(
+    fake: &Fake,
+    source: &Source,
+    judged: &watch::Sender<Arc<[RouteStatus]>>,
+    synced: watch::Receiver<bool>,
+) -> Statuses {
+    Statuses {
+        client: fake.cluster().client,
+        routes: judged.subscribe(),
+        problems: source.problems.clone(),
+        unread: source.unread.clone(),
+        synced,
+    }
 }
 
 fn written(fake: &Fake) -> Option<Value> {
@@ -85,8 +96,8 @@ async fn a_route_that_cannot_be_read_says_so_in_its_status_until_it_can() {
     fake.apply(ROUTES, route(json!("everything")));
     let mut source = fake.cluster().watch();
     assert_eq!(first(&mut source).await, ["Service shop/carts"], "and nothing else waits for it");
-    let (_judged, routes) = watch::channel(Arc::from([]));
-    tokio::spawn(statuses(&fake, &source, routes).run(Leadership::fixed(true)));
+    let ((judged, _), (_synced, synced)) = (watch::channel(Arc::from([])), watch::channel(true));
+    tokio::spawn(statuses(&fake, &source, &judged, synced).run(Leadership::fixed(true)));
     let entry = eventually(|| written(&fake)).await;
     let condition = &entry["conditions"][0];
     assert_eq!(entry["parentRef"]["kind"], "Service", "{entry}");
@@ -96,6 +107,8 @@ async fn a_route_that_cannot_be_read_says_so_in_its_status_until_it_can() {
     );
     let message = condition["message"].as_str().unwrap_or_default();
     assert!(message.starts_with("spec.rules: ") && message.ends_with("; it is not in force"), "{message}");
+    let resolved = &entry["conditions"][1];
+    assert_eq!((&resolved["type"], &resolved["status"]), (&json!("ResolvedRefs"), &json!("Unknown")));
     fake.apply(ROUTES, route(json!([])));
     assert_eq!(happened(&mut source).await, ["+HTTPRoute shop/carts"]);
     eventually(|| written(&fake).is_none().then_some(())).await;
@@ -114,13 +127,15 @@ async fn a_field_that_nobody_reads_stands_in_the_routes_status() {
     assert_eq!(read.unread, fields, "for the rule to answer 500");
     let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
     let message = String::new();
-    let accepted = Condition { condition_type: "Accepted", status: true, reason: "Accepted", message };
+    let accepted = Condition { condition_type: "Accepted", status: Truth::True, reason: "Accepted", message };
     let message = format!("{}: is not known to this version; the rule answers 500", fields[0]);
-    let partial = Condition { condition_type: "PartiallyInvalid", status: true, reason: "UnsupportedValue", message };
+    let partial =
+        Condition { condition_type: "PartiallyInvalid", status: Truth::True, reason: "UnsupportedValue", message };
     let parents = vec![ParentStatus { parent, conditions: vec![accepted, partial] }];
-    let judged = RouteStatus { route: ObjectKey::new(Kind::HttpRoute, "shop", "carts"), generation: Some(3), parents };
-    let (_judged, routes) = watch::channel(Arc::from([judged]));
-    tokio::spawn(statuses(&fake, &source, routes).run(Leadership::fixed(true)));
+    let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
+    let judged = RouteStatus { route, uid: None, generation: Some(3), parents };
+    let ((judged, _), (_synced, synced)) = (watch::channel(Arc::from([judged])), watch::channel(true));
+    tokio::spawn(statuses(&fake, &source, &judged, synced).run(Leadership::fixed(true)));
     let entry = eventually(|| written(&fake)).await;
     assert_eq!(
         (&entry["conditions"][0]["status"], &entry["conditions"][0]["message"]),

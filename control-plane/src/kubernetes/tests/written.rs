@@ -8,12 +8,12 @@ use minimesh_api::model::ResourceKey;
 use minimesh_api::wire::Invalid;
 use minimesh_index::{Condition, Kind, ObjectKey, ParentStatus, RouteStatus};
 use minimesh_runtime::drain;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::super::fake::Fake;
-use super::super::{Events, Leadership, Lease, Statuses, TrustMaps};
+use super::super::{Events, Leadership, Lease, Problem, Statuses, TrustMaps};
 use super::{Desk, MAPS, NEVER, PODS, ROUTES, SERVICES, eventually, first, issuer, named, pod, quiet, review, service};
 use crate::publish::Subscriber;
 use crate::testing;
@@ -61,32 +61,93 @@ async fn who_ends_lets_go_and_another_writes_soon() {
     assert!(!first.leads() && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
+/// Who writes statuses, and what it goes by.
+struct Scribe {
+    judged: watch::Sender<Arc<[RouteStatus]>>,
+    synced: watch::Sender<bool>,
+    _problems: watch::Sender<Arc<[Problem]>>,
+    _unread: watch::Sender<Arc<[RouteStatus]>>,
+}
+
+impl Scribe {
+    fn begin(fake: &Fake, judged: Arc<[RouteStatus]>, is_synced: bool) -> Scribe {
+        let client = fake.cluster().client;
+        let (judged, routes) = watch::channel(judged);
+        let (synced, is_synced) = watch::channel(is_synced);
+        let (_problems, problems) = watch::channel(Arc::from([]));
+        let (_unread, unread) = watch::channel(Arc::from([]));
+        let statuses = Statuses { client, routes, problems, unread, synced: is_synced };
+        tokio::spawn(statuses.run(Leadership::fixed(true)));
+        Scribe { judged, synced, _problems, _unread }
+    }
+}
+
+/// What was judged of the route `carts`.
+fn judged(uid: &str, generation: i64, accepted: bool) -> Arc<[RouteStatus]> {
+    let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
+    let (status, message) = (accepted.into(), String::new());
+    let condition = Condition { condition_type: "Accepted", status, reason: "Accepted", message };
+    let parents = vec![ParentStatus { parent, conditions: vec![condition] }];
+    let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
+    Arc::from([RouteStatus { route, uid: Some(uid.into()), generation: Some(generation), parents }])
+}
+
+/// The route `carts`, with entries in its status.
+fn route(uid: &str, generation: i64, parents: Value) -> Value {
+    let mut route = named("shop", "carts");
+    (route["metadata"]["uid"], route["metadata"]["generation"]) = (json!(uid), json!(generation));
+    route["status"] = json!({ "parents": parents });
+    route
+}
+
+fn foreign() -> Value {
+    json!({"controllerName": "example.com/other", "parentRef": {"name": "g"}, "conditions": []})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_of_ours_from_another_life_is_taken_back_once_everything_is_read() {
+    let fake = Fake::new();
+    fake.serve("v1/HTTPRoute", true);
+    let ours = json!({"controllerName": "minimesh.io/control-plane", "parentRef": {"name": "carts"}, "conditions": []});
+    fake.apply(ROUTES, route("u-1", 2, json!([ours, foreign()])));
+    let scribe = Scribe::begin(&fake, Arc::from([]), false);
+    let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(parents(), json!([ours, foreign()]), "nothing was judged yet");
+    scribe.synced.send_replace(true);
+    eventually(|| (parents() == json!([foreign()])).then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_was_made_anew_gets_its_status_although_nothing_else_is_different() {
+    let fake = Fake::new();
+    fake.serve("v1/HTTPRoute", true);
+    fake.apply(ROUTES, route("u-1", 1, json!([])));
+    let scribe = Scribe::begin(&fake, judged("u-1", 1, true), true);
+    let is_written = || fake.get(ROUTES, "shop/carts").is_some_and(|route| route["status"]["parents"] != json!([]));
+    eventually(|| is_written().then_some(())).await;
+    fake.apply(ROUTES, route("u-2", 1, json!([])));
+    scribe.judged.send_replace(judged("u-2", 1, true));
+    // before everything is written afresh
+    let soon = async {
+        while !is_written() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), soon).await.expect("written");
+}
+
 #[tokio::test(start_paused = true)]
 async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
     let fake = Fake::new();
     fake.serve("v1/HTTPRoute", true);
-    let mut route = named("shop", "carts");
-    route["metadata"]["generation"] = json!(2);
-    let foreign = json!({"controllerName": "example.com/other", "parentRef": {"name": "g"}, "conditions": []});
-    route["status"] = json!({"parents": [foreign]});
-    fake.apply(ROUTES, route);
-    let status = |generation, accepted| {
-        let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
-        let message = String::new();
-        let condition = Condition { condition_type: "Accepted", status: accepted, reason: "Accepted", message };
-        let parents = vec![ParentStatus { parent, conditions: vec![condition] }];
-        let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
-        Arc::from([RouteStatus { route, generation: Some(generation), parents }])
-    };
-    let (judged, routes) = watch::channel(status(1, false));
-    let client = fake.cluster().client;
-    let (_problems, problems) = watch::channel(Arc::from([]));
-    let (_unread, unread) = watch::channel(Arc::from([]));
-    tokio::spawn(Statuses { client, routes, problems, unread }.run(Leadership::fixed(true)));
+    let foreign = foreign();
+    fake.apply(ROUTES, route("u-1", 2, json!([foreign])));
+    let scribe = Scribe::begin(&fake, judged("u-1", 1, false), true);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
     assert_eq!(parents(), json!([foreign]), "generation 1 is not what is there");
-    judged.send_replace(status(2, true));
+    scribe.judged.send_replace(judged("u-1", 2, true));
     let written = eventually(|| parents().as_array().filter(|parents| parents.len() == 2).cloned()).await;
     let condition = &written[1]["conditions"][0];
     assert_eq!(
@@ -96,7 +157,7 @@ async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
     let writes = || fake.count(&format!("PUT {ROUTES}"));
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(writes(), 1, "what is there is not written again");
-    judged.send_replace(Arc::from([]));
+    scribe.judged.send_replace(Arc::from([]));
     eventually(|| (parents() == json!([foreign])).then_some(())).await;
 }
 
