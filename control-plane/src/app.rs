@@ -27,6 +27,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::operator::{self, Socket};
 use crate::own;
+use crate::places::Places;
 use crate::publish::Publisher;
 use crate::serve::Server;
 use crate::start::Origin;
@@ -186,7 +187,8 @@ async fn serve(
     let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let Parts { in_force, metrics, drain, .. } = parts;
-    tokio::spawn(Server { routes, tls, in_force, metrics, drain }.accept(listener));
+    let places = Places::new();
+    tokio::spawn(Server { routes, tls, in_force, places, metrics, drain }.accept(listener));
     info!(%address, %id, "answering proxies");
     Ok(Running { address })
 }

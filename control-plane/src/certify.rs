@@ -3,7 +3,7 @@
 //! Tokens are a folder's or the cluster's (`Tokens`). The token says which pod asks, the pod says which service account it is; from the signing request comes the key and
 //! nothing else. Tokens are never logged.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +13,8 @@ use minimesh_api::grpc::{CertifyRequest, CertifyResponse};
 use minimesh_api::wire::{Certified, Certify};
 use minimesh_identity::SpiffeId;
 use minimesh_index::PodInfo;
-use tonic::{Request, Response, Status};
-use tracing::{info, warn};
+use tonic::{Code, Request, Response, Status};
+use tracing::{debug, info, warn};
 
 use crate::issuing::InForce;
 use crate::kubernetes::Reviewer;
@@ -60,6 +60,12 @@ impl Identity for Certifier {
                 info!(%id, pod = %pod.workload.pod, from, expires_in = ?certified.expires_in, "certificate issued");
                 Ok(Response::new((&certified).into()))
             }
+            Err(status) if status.code() == Code::ResourceExhausted => {
+                self.metrics.certify_refused.increment();
+                // as often as somebody likes, and counted
+                debug!(from, reason = status.message(), "certificate refused");
+                Err(status)
+            }
             Err(status) => {
                 self.metrics.certify_refused.increment();
                 warn!(from, reason = status.message(), "certificate refused");
@@ -76,7 +82,8 @@ impl Certifier {
         peer: Option<SocketAddr>,
     ) -> Result<(PodInfo, SpiffeId, Certified), Status> {
         let request = Certify::try_from(request).map_err(|invalid| Status::invalid_argument(invalid.to_string()))?;
-        let pod = self.pod(&request.token).await?;
+        let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+        let pod = self.pod(&request.token, from).await?;
         let issuing = self.in_force.now();
         let authority = &issuing.authority;
         let id = SpiffeId::new(authority.trust_domain(), &pod.workload.namespace, &pod.service_account)
@@ -98,9 +105,9 @@ impl Certifier {
     }
 
     /// The pod that the token was made for. A wrong token and an unknown pod are told apart for nobody.
-    async fn pod(&self, token: &str) -> Result<PodInfo, Status> {
+    async fn pod(&self, token: &str, from: IpAddr) -> Result<PodInfo, Status> {
         if let Tokens::Kubernetes(reviewer) = &self.tokens {
-            return reviewer.pod(token, &self.publisher).await;
+            return reviewer.pod(token, from, &self.publisher).await;
         }
         // The file that it comes from may end in a newline; a token has no white space.
         let sha256 = digest::digest(&digest::SHA256, token.trim().as_bytes());

@@ -8,7 +8,8 @@
 //! telemetry   Telemetry: reports                     answers    Operator: what people ask
 //! issuing     the authority in force                 ledger     who has which certificate
 //! operator    where people ask: a Unix socket, or a port of the loopback    unknown    fields that nobody reads
-//! serve       TLS, HTTP/2, ages                      own        the control plane's own certificate
+//! serve       TLS, HTTP/2, ages                      places     who may have how many connections
+//! own         the control plane's own certificate
 //! ```
 //!
 //! Single-threaded. One task owns the index, one the reports; they are asked through channels and wait for nobody.
@@ -25,6 +26,7 @@ mod metrics;
 mod operator;
 mod own;
 mod peer;
+mod places;
 mod publish;
 mod serve;
 mod session_key;

@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) certify_refused: Exposed<Counter>,
     /// Connections of proxies that are open.
     pub(crate) connections: Exposed<Gauge>,
+    /// Connections closed because whoever made them had enough, or all together.
+    pub(crate) connections_refused: Exposed<Counter>,
     /// Edges that did not fit the bounds of the report store.
     pub(crate) edges_dropped: Exposed<Counter>,
     /// Events taken into the index.
@@ -29,6 +31,10 @@ pub(crate) struct Metrics {
     pub(crate) problems: Exposed<Gauge>,
     /// Reports taken in.
     pub(crate) reports: Exposed<Counter>,
+    /// Tokens that the API server was asked about.
+    pub(crate) reviews: Exposed<Counter>,
+    /// Tokens that it was not asked about, because somebody presents too many.
+    pub(crate) reviews_refused: Exposed<Counter>,
     /// Streams closed because the proxy did not read or acknowledge.
     pub(crate) stalled: Exposed<Counter>,
     /// Watch streams that are open.
@@ -59,11 +65,20 @@ impl Metrics {
         };
         let certified = counter("minimesh_certificates_issued", "Certificates issued to proxies");
         let certify_refused = counter("minimesh_certificates_refused", "Requests for a certificate that were refused");
+        let connections_refused = counter(
+            "minimesh_connections_refused",
+            "Connections closed because one proxy, one stranger or all together had too many",
+        );
         let edges_dropped = counter("minimesh_edges_dropped", "Reported edges beyond the store's bounds");
         let events = counter("minimesh_index_events", "Events taken into the index");
         let handshakes_failed = counter("minimesh_handshakes_failed", "TLS handshakes that failed or took too long");
         let nacks = counter("minimesh_updates_refused", "Updates that a proxy refused");
         let reports = counter("minimesh_reports", "Reports of proxies taken in");
+        let reviews = counter("minimesh_token_reviews", "Tokens that the API server was asked about");
+        let reviews_refused = counter(
+            "minimesh_token_reviews_refused",
+            "Tokens that it was not asked about, because one address or all together presented too many",
+        );
         let stalled = counter("minimesh_streams_stalled", "Streams closed because the proxy did not read or answer");
         let updates = counter("minimesh_updates", "Messages sent with a resource or a chunk of one");
         let update_bytes = counter("minimesh_update_bytes", "Bytes of those messages");
@@ -80,6 +95,7 @@ impl Metrics {
             certified,
             certify_refused,
             connections,
+            connections_refused,
             edges_dropped,
             events,
             handshakes_failed,
@@ -87,6 +103,8 @@ impl Metrics {
             nacks,
             problems,
             reports,
+            reviews,
+            reviews_refused,
             stalled,
             streams,
             subscriptions,

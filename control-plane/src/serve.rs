@@ -32,6 +32,7 @@ use crate::issuing::InForce;
 use crate::ledger::Certificate;
 use crate::metrics::{Metrics, Open};
 use crate::peer::Peer;
+use crate::places::Places;
 use crate::watch::Carrier;
 
 /// What every connection of proxies shares.
@@ -43,6 +44,8 @@ pub(crate) struct Server {
     pub(crate) tls: watch::Receiver<Arc<ServerConfig>>,
     /// The roots in force.
     pub(crate) in_force: InForce,
+    /// Who has how many connections.
+    pub(crate) places: Places,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
     /// The process's end.
@@ -53,40 +56,45 @@ impl Server {
     /// Accepts until the drain starts.
     pub(crate) async fn accept(self, listener: TcpListener) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let next = async || {
+            // A thousand proxies that come back at once wait their turn in the kernel's queue.
+            let turn = Arc::clone(&handshakes).acquire_owned().await.ok();
+            (listener.accept().await, turn)
+        };
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let (accepted, turn) = tokio::select! {
+                next = next() => next,
                 () = self.drain.started() => return,
             };
             match accepted {
                 Ok((stream, address)) => {
-                    // Who is beyond the bounds is told so by a closed connection; proxies try again with a back-off.
-                    let handshake = Arc::clone(&handshakes).try_acquire_owned();
-                    let (Ok(handshake), Ok(open)) = (handshake, Arc::clone(&connections).try_acquire_owned()) else {
-                        self.metrics.handshakes_failed.increment();
-                        continue;
-                    };
                     // Delays nothing if it fails.
                     let _ = stream.set_nodelay(true);
-                    let connection = self.clone().connection(stream, address, Some(handshake));
-                    tokio::spawn(async move {
-                        connection.await;
-                        drop(open);
-                    });
+                    tokio::spawn(self.clone().connection(stream, address, turn));
                 }
                 Err(error) => accept_failed(&error).await,
             }
         }
     }
 
-    /// One connection, from its first byte to its end.
-    pub(crate) async fn connection(self, stream: impl Io, address: SocketAddr, permit: Option<OwnedSemaphorePermit>) {
+    /// One connection, from its first byte to its end. `turn`: among the handshakes.
+    pub(crate) async fn connection(self, stream: impl Io, address: SocketAddr, turn: Option<OwnedSemaphorePermit>) {
+        // Who has too many is told so by a closed connection; proxies try again with a back-off.
+        let Ok(mut place) = self.places.take(address.ip()) else { return self.refuse(address, None) };
         let handshake = self.handshake(stream, address).await;
-        drop(permit);
-        if let Some((stream, peer)) = handshake {
-            self.serve(stream, peer).await;
+        drop(turn);
+        let Some((stream, peer)) = handshake else { return };
+        if let Some(id) = &peer.id
+            && place.belongs_to(id).is_err()
+        {
+            return self.refuse(address, Some(id));
         }
+        self.serve(stream, peer).await;
+    }
+
+    fn refuse(&self, address: SocketAddr, id: Option<&SpiffeId>) {
+        self.metrics.connections_refused.increment();
+        debug!(%address, ?id, "connection closed: too many");
     }
 
     async fn handshake<S: Io>(&self, stream: S, address: SocketAddr) -> Option<(TlsStream<S>, Peer)> {
@@ -231,8 +239,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at one time.
 const HANDSHAKES: usize = 256;
-/// Connections at one time: a proxy has one, and for a moment a second one.
-const CONNECTIONS: usize = 10_000;
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 /// A PING after 10 s of silence, its answer within 3 s.
 const PING: Duration = Duration::from_secs(10);

@@ -110,7 +110,7 @@ impl Origin {
         Ok(Origin {
             in_force,
             events: source.events,
-            tokens: Tokens::Kubernetes(Reviewer { client: client.clone() }),
+            tokens: Tokens::Kubernetes(Reviewer::new(client.clone(), Arc::clone(metrics))),
             keeper: Keeper::Secret {
                 issuer: Box::new(issuer),
                 leadership: leadership.clone(),

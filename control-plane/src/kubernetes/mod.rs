@@ -8,12 +8,13 @@
 //! lease        who writes
 //! keep         the loop of both: trust_maps   the public roots, in every namespace with meshed pods    statuses   conditions of routes
 //! events       what people are told of objects that are not in force
-//! review       whose token it is
+//! review       whose token it is    budget    how often that is asked
 //! ```
 //!
 //! The index is fed the same events as by a folder; nothing outside this module knows kube's types. Nothing here answers a
 //! proxy.
 
+mod budget;
 mod collect;
 mod events;
 #[cfg(test)]

@@ -3,20 +3,28 @@
 //! The identity comes from the review's user name alone; the pod that the token is bound to must be known, be the one of that
 //! UID, and run as that service account. Tokens are never logged.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use minimesh_index::PodInfo;
+use tokio::time::timeout;
 use tonic::Status;
 
+use super::budget::Budget;
 use super::reflect::in_words;
+use crate::metrics::Metrics;
 use crate::publish::Publisher;
 
 /// Asks the API server about tokens.
 #[derive(Clone)]
 pub(crate) struct Reviewer {
-    /// Whom it asks.
-    pub(crate) client: Client,
+    client: Client,
+    budget: Budget,
+    metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for Reviewer {
@@ -35,17 +43,33 @@ struct Bearer {
 }
 
 impl Reviewer {
-    /// The pod that the token is bound to, which runs as the service account that it names.
-    pub(crate) async fn pod(&self, token: &str, publisher: &Publisher) -> Result<PodInfo, Status> {
-        let spec = TokenReviewSpec { audiences: Some(vec![AUDIENCE.to_owned()]), token: Some(token.trim().to_owned()) };
-        let review = TokenReview { spec, ..TokenReview::default() };
-        let api: Api<TokenReview> = Api::all(self.client.clone());
-        let answer = api.create(&PostParams::default(), &review).await;
-        let answer = answer.map_err(|error| Status::unavailable(format!("TokenReview: {}", in_words(&error))))?;
-        let bearer = bearer(answer.status.unwrap_or_default()).map_err(Status::unauthenticated)?;
+    /// One that asks through this client.
+    pub(crate) fn new(client: Client, metrics: Arc<Metrics>) -> Reviewer {
+        Reviewer { client, budget: Budget::new(), metrics }
+    }
+
+    /// The pod that the token is bound to, which runs as the service account that it names. `from`: who presents it.
+    pub(crate) async fn pod(&self, token: &str, from: IpAddr, publisher: &Publisher) -> Result<PodInfo, Status> {
+        let bearer = self.bearer(token, from).await?;
         let pod = publisher.pod(&bearer.namespace, &bearer.pod).await;
         let pod = pod.map_err(|error| Status::unavailable(error.to_string()))?;
         check(&bearer, pod)
+    }
+
+    async fn bearer(&self, token: &str, from: IpAddr) -> Result<Bearer, Status> {
+        let _turn = self.budget.take(from).await.map_err(|exhausted| {
+            self.metrics.reviews_refused.increment();
+            Status::resource_exhausted(exhausted.to_string())
+        })?;
+        self.metrics.reviews.increment();
+        let spec = TokenReviewSpec { audiences: Some(vec![AUDIENCE.to_owned()]), token: Some(token.trim().to_owned()) };
+        let review = TokenReview { spec, ..TokenReview::default() };
+        let api: Api<TokenReview> = Api::all(self.client.clone());
+        let answer = timeout(ANSWER, api.create(&PostParams::default(), &review)).await;
+        let silent = |_| Status::unavailable("TokenReview: the API server did not answer in time");
+        let failed = |error: kube::Error| Status::unavailable(format!("TokenReview: {}", in_words(&error)));
+        let answer = answer.map_err(silent)?.map_err(failed)?;
+        bearer(answer.status.unwrap_or_default()).map_err(Status::unauthenticated)
     }
 }
 
@@ -94,6 +118,8 @@ fn check(bearer: &Bearer, pod: Option<PodInfo>) -> Result<PodInfo, Status> {
 
 /// What a pod's token must be for.
 const AUDIENCE: &str = "identity.minimesh.io";
+/// Who waits has given up by then.
+const ANSWER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,7 @@ use crate::issuing::InForce;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::own;
+use crate::places::Places;
 use crate::serve::{Server, serve_local};
 use crate::telemetry::{Collector, Reports};
 use crate::testing::{self, Fake, POD_IP, id, pod};
@@ -72,7 +73,8 @@ impl World {
             .add_service(TelemetryServer::new(collector));
         let own = own::id("cluster.local", own::NAMESPACE).expect("valid");
         let tls = own::spawn(in_force.clone(), own, LIFETIME).expect("a certificate");
-        let server = Server { routes, tls, in_force: in_force.clone(), metrics: Arc::clone(&metrics), drain };
+        let (places, counted) = (Places::new(), Arc::clone(&metrics));
+        let server = Server { routes, tls, in_force: in_force.clone(), places, metrics: counted, drain };
         let answers = Answers { reports, publisher, in_force, ledger, keeper: Keeper::Folder };
         World { authority, server, metrics, answers, fake, trigger }
     }
@@ -94,6 +96,24 @@ impl World {
         let response = IdentityClient::new(self.connect(None).await).certify(request).await?;
         Ok(Certified::try_from(response.into_inner()).expect("a valid answer"))
     }
+}
+
+#[tokio::test]
+async fn a_proxy_or_a_stranger_that_holds_many_connections_gets_no_more_and_others_do() {
+    let world = World::new();
+    for account in [Some(id("carts")), None] {
+        let mut held = Vec::new();
+        for _ in 0..10 {
+            // refused before the handshake, or after it
+            let Ok(channel) = world.dial(&world.authority, account.as_ref()).await else { continue };
+            let call = IdentityClient::new(channel.clone()).certify(CertifyRequest::default()).await;
+            if call.expect_err("asks for nothing").code() == Code::InvalidArgument {
+                held.push(channel);
+            }
+        }
+        assert_eq!(held.len(), 8);
+    }
+    assert_eq!(world.metrics.connections_refused.value(), 4);
 }
 
 fn csr(named: Option<&SpiffeId>) -> Vec<u8> {

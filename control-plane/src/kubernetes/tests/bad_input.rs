@@ -45,6 +45,26 @@ async fn tokens_that_are_expired_or_for_others_are_refused_in_words_and_counted(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stranger_cannot_have_the_api_server_review_tokens_without_end_and_others_are_served() {
+    let fake = Fake::new();
+    fake.apply(PODS, pod("carts-1", "carts", "u-1", "10.42.0.7"));
+    fake.token("good", review("carts", "carts-1", "u-1"));
+    let desk = Desk::open(&fake, "a").await;
+    desk.certified("good").await;
+    let stranger = [10, 42, 9, 9];
+    let before = desk.metrics.reviews.value();
+    for _ in 0..1_000 {
+        desk.certify_from(stranger, "made up").await.expect_err("refused");
+    }
+    let (reviews, refused) = (desk.metrics.reviews.value() - before, desk.metrics.reviews_refused.value());
+    assert!(reviews + refused == 1_000 && reviews < 200, "{reviews} reviews, {refused} refused");
+    assert_eq!(desk.certify_from(stranger, "made up").await.expect_err("refused").code(), Code::ResourceExhausted);
+    desk.certified("good").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(desk.certify_from(stranger, "made up").await.expect_err("refused").code(), Code::Unauthenticated);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_reviews_no_tokens_makes_proxies_wait_and_refuses_none_for_good() {
     let fake = Fake::new();
     fake.apply(PODS, pod("carts-1", "carts", "u-1", "10.42.0.7"));

@@ -308,9 +308,13 @@ impl Desk {
     }
 
     async fn certify(&self, token: &str) -> Result<Response<CertifyResponse>, Status> {
+        self.certify_from([10, 42, 0, 7], token).await
+    }
+
+    async fn certify_from(&self, ip: [u8; 4], token: &str) -> Result<Response<CertifyResponse>, Status> {
         let csr = PrivateKey::generate().expect("a key").csr(None).expect("a request");
         let mut request = Request::new(CertifyRequest::from(Certify { csr, token: token.to_owned() }));
-        let address = SocketAddr::from(([10, 42, 0, 7], 40_000));
+        let address = SocketAddr::from((ip, 40_000));
         request.extensions_mut().insert(Peer { address, id: None, certificate: None });
         self.certifier.certify(request).await
     }
