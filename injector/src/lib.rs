@@ -13,6 +13,7 @@
 //!   namespace.rs   what the API server says of a pod's namespace
 //!   authority.rs   the webhook's own certificate
 //!   serve.rs       HTTPS
+//!   seats.rs       which connection goes when there are too many
 //!   app.rs         the life of the process
 //! ```
 //!
@@ -31,6 +32,7 @@ mod namespace;
 mod patch;
 mod resources;
 mod review;
+mod seats;
 mod serve;
 mod settings;
 

@@ -22,7 +22,7 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
@@ -30,6 +30,7 @@ use crate::inject::{Outcome, Skip, inject};
 use crate::metrics::Metrics;
 use crate::namespace;
 use crate::review::{Question, Verdict};
+use crate::seats::{Seats, Standing};
 use crate::settings::Settings;
 
 /// What an answer needs.
@@ -62,29 +63,29 @@ impl Webhook {
         tls: watch::Receiver<Arc<ServerConfig>>,
         drain: drain::Watch,
     ) {
-        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let mut seats = Seats::default();
         let mut connections = JoinSet::new();
         let mut leave = pin!(async {
             drain.started().await;
             tokio::time::sleep(LINGER).await;
         });
         loop {
-            let next = async {
-                let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-                (listener.accept().await, place)
-            };
-            let (accepted, place) = tokio::select! {
+            let accepted = tokio::select! {
                 () = &mut leave => break,
                 Some(_) = connections.join_next() => continue,
-                next = next => next,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
+                    while !seats.make_room() {
+                        // all are being answered, which does not take long
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                    let standing = Standing::new();
+                    let seen = standing.subscribe();
                     let (webhook, tls, drain) = (Arc::clone(&self), Arc::clone(&tls.borrow()), drain.clone());
-                    connections.spawn(async move {
-                        webhook.connection(stream, tls, drain).await;
-                        drop(place);
-                    });
+                    let task = connections.spawn(webhook.connection(stream, standing, tls, drain));
+                    seats.seat(seen, task);
                 }
                 Err(error) => {
                     warn!(%error, "connection not accepted");
@@ -96,7 +97,13 @@ impl Webhook {
         let _ = timeout(ANSWER, async { while connections.join_next().await.is_some() {} }).await;
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, tls: Arc<ServerConfig>, drain: drain::Watch) {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        standing: watch::Sender<Standing>,
+        tls: Arc<ServerConfig>,
+        drain: drain::Watch,
+    ) {
         let stream = match timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -108,9 +115,12 @@ impl Webhook {
                 return debug!("TLS handshake not finished in time");
             }
         };
-        let service = service_fn(|request| {
-            let webhook = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(webhook.respond(request).await) }
+        let service = service_fn(async |request| {
+            let before = standing.send_replace(Standing::Answered);
+            let response = self.respond(request).await;
+            let is_review = response.status() == StatusCode::OK;
+            standing.send_replace(if is_review { Standing::Rests(Instant::now()) } else { before });
+            Ok::<_, Infallible>(response)
         });
         let mut connection = pin!(
             http1::Builder::new()
@@ -251,8 +261,6 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(120);
 const LINGER: Duration = Duration::from_secs(3);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A few API servers with a few connections each.
-const MOST_CONNECTIONS: usize = 128;
 const MOST_REVIEWS: usize = 8;
 const MOST_LARGE: usize = 2;
 /// Pods as people write them, with room.
@@ -271,6 +279,7 @@ mod tests {
 
     use super::*;
     use crate::review::MOST_VALUES;
+    use crate::seats::MOST as MOST_CONNECTIONS;
 
     /// An API server that answers from a function.
     fn webhook(answer: fn(&str) -> (u16, Value)) -> Webhook {
