@@ -59,6 +59,18 @@ pub const DEMO_EXPOSE: Annotation = Annotation {
     effect: Live,
 };
 
+/// Streams of HTTP/2 on a worker.
+pub const MAX_STREAMS: Annotation = Annotation {
+    name: "minimesh.io/max-streams",
+    aliases: &[],
+    on: &[Pod, Namespace],
+    form: Form::Number(1_000_000),
+    default: "`4096`",
+    about: "HTTP/2 streams of clients on a worker of the sidecar, beyond which a connection that has 16 of them gets no more \
+            (docs/protocols.md). Each takes 5 to 10 KiB while nobody answers it.",
+    effect: Sidecar("MINIMESH_MAX_STREAMS"),
+};
+
 /// Ports without detection.
 pub const OPAQUE_PORTS: Annotation = Annotation {
     name: "minimesh.io/opaque-ports",
@@ -309,6 +321,7 @@ pub const TABLE: &[&Annotation] = &[
     &ACCESS_LOG_QUERY,
     &DEFAULT_INBOUND_POLICY,
     &DEMO_EXPOSE,
+    &MAX_STREAMS,
     &OPAQUE_PORTS,
     &OTLP_ENDPOINT,
     &OTLP_PROTOCOL,
