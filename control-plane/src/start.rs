@@ -131,9 +131,8 @@ impl InCluster {
         let maps =
             TrustMaps { client: client(), in_force: in_force.clone(), namespaces: publisher.meshed_namespaces() };
         tokio::spawn(maps.run(leadership()));
-        let (routes, synced) = (publisher.route_statuses(), publisher.synced());
-        let (problems, unread) = (self.problems.clone(), self.unread.clone());
-        tokio::spawn(Statuses { client: client(), routes, problems, unread, synced }.run(leadership()));
+        let (routes, problems, unread) = (publisher.route_statuses(), self.problems.clone(), self.unread.clone());
+        tokio::spawn(Statuses { client: client(), routes, problems, unread }.run(leadership()));
         let events = Events { client: client(), replica: Arc::clone(&self.replica) };
         tokio::spawn(events.clone().of_objects(leadership(), self.problems.clone()));
         tokio::spawn(events.clone().of_pods(leadership(), publisher.missed_pods()));

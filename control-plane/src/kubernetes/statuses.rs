@@ -27,14 +27,12 @@ use super::reflect::in_words;
 pub(crate) struct Statuses {
     /// Whom it writes to.
     pub(crate) client: Client,
-    /// What the index judged.
-    pub(crate) routes: watch::Receiver<Arc<[RouteStatus]>>,
+    /// What the index judged of all routes that there are; nothing before it knows them.
+    pub(crate) routes: watch::Receiver<Option<Arc<[RouteStatus]>>>,
     /// What has no effect.
     pub(crate) problems: watch::Receiver<Arc<[Problem]>>,
     /// Of routes that cannot be read as they are.
     pub(crate) unread: watch::Receiver<Arc<[RouteStatus]>>,
-    /// Whether these are all routes that there are.
-    pub(crate) synced: watch::Receiver<bool>,
 }
 
 struct Conditions {
@@ -63,17 +61,18 @@ impl Statuses {
         keep(Conditions { source: self, written: BTreeMap::new(), swept: false }, leadership).await;
     }
 
-    /// What is to be said of each route now.
-    fn wanted(&mut self) -> BTreeMap<ObjectKey, RouteStatus> {
-        let judged = Arc::clone(&self.routes.borrow_and_update());
+    /// What is to be said of each route now; `None`: nobody can tell yet.
+    fn wanted(&mut self) -> Option<BTreeMap<ObjectKey, RouteStatus>> {
+        let judged = self.routes.borrow_and_update().clone();
+        let (problems, unread) = (self.problems.borrow_and_update().clone(), self.unread.borrow_and_update().clone());
+        let judged = judged?;
         let mut wanted: BTreeMap<_, _> = judged.iter().map(|status| (status.route.clone(), status.clone())).collect();
-        for problem in self.problems.borrow_and_update().iter() {
+        for problem in problems.iter() {
             let Some(status) = wanted.get_mut(&problem.object) else { continue };
             status.parents.iter_mut().for_each(|parent| add(&mut parent.conditions, &problem.said()));
         }
-        let unread = Arc::clone(&self.unread.borrow_and_update());
         wanted.extend(unread.iter().map(|status| (status.route.clone(), status.clone())));
-        wanted
+        Some(wanted)
     }
 
     /// Routes that have a word of ours, whoever of us wrote it.
@@ -137,10 +136,9 @@ impl Writer for Conditions {
             *swept = false;
         }
         let (mut kinds, mut all) = (Kinds::default(), true);
-        let is_synced = *source.synced.borrow_and_update();
-        let wanted = source.wanted();
+        let Some(wanted) = source.wanted() else { return true };
         let mut left: BTreeSet<ObjectKey> = written.keys().cloned().collect();
-        if is_synced && !*swept {
+        if !*swept {
             match source.marked(&mut kinds).await {
                 Ok(marked) => {
                     left.extend(marked);
@@ -182,7 +180,6 @@ impl Writer for Conditions {
             changed = self.source.routes.changed() => changed,
             changed = self.source.problems.changed() => changed,
             changed = self.source.unread.changed() => changed,
-            changed = self.source.synced.changed() => changed,
         };
         changed.is_ok()
     }

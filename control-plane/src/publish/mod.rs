@@ -7,6 +7,7 @@
 //!
 //! It answers nothing before the first complete list, and never waits for a subscriber: a watch channel keeps the latest.
 
+mod herald;
 mod published;
 mod question;
 
@@ -25,6 +26,8 @@ use tracing::{debug, error, info, warn};
 pub(crate) use published::Published;
 pub(crate) use question::{Question, Subscriber};
 
+use herald::Herald;
+
 use crate::issuing::{InForce, Issuing};
 use crate::metrics::Metrics;
 
@@ -37,7 +40,7 @@ pub(crate) struct Publisher {
     commands: mpsc::Sender<Command>,
     synced: watch::Receiver<bool>,
     meshed: watch::Receiver<Arc<BTreeSet<Arc<str>>>>,
-    routes: watch::Receiver<Arc<[RouteStatus]>>,
+    routes: watch::Receiver<Option<Arc<[RouteStatus]>>>,
     missed: watch::Receiver<Arc<BTreeSet<ObjectKey>>>,
 }
 
@@ -66,7 +69,7 @@ impl Publisher {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (synced, is_synced) = watch::channel(index.is_synced());
         let (meshed, are_meshed) = watch::channel(Arc::default());
-        let (routes, judged) = watch::channel(Arc::default());
+        let (routes, judged) = Herald::spawn();
         let (missed, were_missed) = watch::channel(Arc::default());
         let (answers, tokens) = (HashMap::new(), BTreeMap::new());
         let trust = in_force.now().trust()?;
@@ -79,7 +82,7 @@ impl Publisher {
     #[cfg(test)]
     pub(crate) fn of(commands: mpsc::Sender<Command>) -> Publisher {
         let (synced, meshed, routes) =
-            (watch::channel(true).1, watch::channel(Arc::default()).1, watch::channel(Arc::default()).1);
+            (watch::channel(true).1, watch::channel(Arc::default()).1, watch::channel(None).1);
         Publisher { commands, synced, meshed, routes, missed: watch::channel(Arc::default()).1 }
     }
 
@@ -88,18 +91,13 @@ impl Publisher {
         *self.synced.borrow()
     }
 
-    /// The same, to wait for. What else is published here is complete once it is true.
-    pub(crate) fn synced(&self) -> watch::Receiver<bool> {
-        self.synced.clone()
-    }
-
     /// Namespaces in which pods are meshed or will be.
     pub(crate) fn meshed_namespaces(&self) -> watch::Receiver<Arc<BTreeSet<Arc<str>>>> {
         self.meshed.clone()
     }
 
-    /// Conditions of every route, once there are any, and whenever they change.
-    pub(crate) fn route_statuses(&self) -> watch::Receiver<Arc<[RouteStatus]>> {
+    /// Conditions of every route, once all are read, and whenever they change and the proxies have followed (or had time to).
+    pub(crate) fn route_statuses(&self) -> watch::Receiver<Option<Arc<[RouteStatus]>>> {
         self.routes.clone()
     }
 
@@ -151,7 +149,7 @@ struct State {
     answers: HashMap<Question, watch::Sender<Option<Arc<Published>>>>,
     synced: watch::Sender<bool>,
     meshed: watch::Sender<Arc<BTreeSet<Arc<str>>>>,
-    routes: watch::Sender<Arc<[RouteStatus]>>,
+    routes: Herald,
     missed: watch::Sender<Arc<BTreeSet<ObjectKey>>>,
     metrics: Arc<Metrics>,
 }
@@ -198,13 +196,13 @@ impl State {
         changes.everything |= is_first;
         self.metrics.events.add(count as u64);
         self.note_meshed();
-        let published = self.publish(&changes);
+        let replaced = self.publish(&changes);
+        let published = replaced.len();
         if self.index.is_synced() && (changes.routes || changes.everything) {
-            self.note_routes();
+            self.note_routes(replaced);
         }
         if is_first {
             info!(objects, "everything is read; proxies are answered from now on");
-            // Last: who sees it sees everything that was made of the list.
             self.synced.send_replace(true);
         }
         debug!(events = count, published, micros = began.elapsed().as_micros() as u64, "objects changed");
@@ -230,29 +228,22 @@ impl State {
         }
     }
 
-    /// Asks affected questions again; answers how many got another content.
-    fn publish(&mut self, changes: &Changes) -> usize {
+    /// Asks affected questions again; answers what was replaced.
+    fn publish(&mut self, changes: &Changes) -> Vec<Replaced> {
         if !self.index.is_synced() {
-            return 0;
+            return Vec::new();
         }
         self.answers.retain(|_, latest| latest.receiver_count() > 0);
         let affected = self.answers.iter().filter(|(question, _)| question.affected(changes));
-        affected.filter(|(question, latest)| self.refresh(question, latest)).count()
+        affected.filter_map(|(question, latest)| self.refresh(question, latest)).collect()
     }
 
-    /// Publishes the answer if its content differs from what was published last.
-    fn refresh(&self, question: &Question, latest: &watch::Sender<Option<Arc<Published>>>) -> bool {
-        let Some(state) = question.answer(&self.index, &self.trust) else {
-            return false;
-        };
+    /// Publishes the answer if its content differs from what was published last, and hands that back.
+    fn refresh(&self, question: &Question, latest: &watch::Sender<Option<Arc<Published>>>) -> Option<Replaced> {
+        let state = question.answer(&self.index, &self.trust)?;
         let published = Published::new(question.key(), state, Instant::now());
-        latest.send_if_modified(|current| {
-            let differs = current.as_ref().is_none_or(|current| current.version != published.version);
-            if differs {
-                *current = Some(Arc::new(published));
-            }
-            differs
-        })
+        let differs = latest.borrow().as_ref().is_none_or(|current| current.version != published.version);
+        differs.then(|| Replaced(latest.send_replace(Some(Arc::new(published)))))
     }
 
     fn obey(&mut self, command: Command) {
@@ -302,10 +293,11 @@ impl State {
         }
     }
 
-    /// Tells who writes them back, and says which routes are not in force, once.
-    fn note_routes(&self) {
+    /// Tells who writes them back, and says which routes are not in force, once. `replaced`: what proxies hold that goes by the routes as
+    /// they were.
+    fn note_routes(&self, replaced: Vec<Replaced>) {
         let now: Arc<[RouteStatus]> = self.index.route_statuses().into();
-        let before = self.routes.send_replace(Arc::clone(&now));
+        let before = self.routes.tell(Arc::clone(&now), replaced.into_iter().filter_map(|Replaced(before)| before));
         // both are in the order of their keys
         let known = |status: &RouteStatus| before.binary_search_by(|known| known.route.cmp(&status.route));
         let is_news = |status: &&RouteStatus| known(status).ok().is_none_or(|at| before[at] != **status);
@@ -321,6 +313,9 @@ impl State {
         }
     }
 }
+
+/// What an answer was before it got another content; `None`: there was none.
+struct Replaced(Option<Arc<Published>>);
 
 /// How many objects an event is about.
 fn size(event: &Event) -> usize {

@@ -9,6 +9,7 @@ use minimesh_api::grpc::{self, endpoints, update, watch_response};
 use minimesh_api::model::{Endpoints, ResourceKey};
 use minimesh_api::wire::{self, CHUNK_BYTES, EndpointsPart, State};
 use prost::Message;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// One resource in one version.
@@ -25,6 +26,8 @@ pub(crate) struct Published {
     full: Arc<[Bytes]>,
     /// Against the base that was asked for first, which nearly everyone shares.
     delta: OnceLock<(u64, Arc<[Bytes]>)>,
+    /// Ends with it.
+    life: watch::Sender<()>,
 }
 
 impl Published {
@@ -45,7 +48,12 @@ impl Published {
             Some(endpoints) => full_chunks(&key, version, endpoints),
             None => Arc::from([frame(&key, version, state)]),
         };
-        Published { key, version, at, endpoints, full, delta: OnceLock::new() }
+        Published { key, version, at, endpoints, full, delta: OnceLock::new(), life: watch::channel(()).0 }
+    }
+
+    /// Ends when nobody holds this version any more: every proxy that had it has acknowledged a later one, or is gone.
+    pub(super) fn life(&self) -> watch::Receiver<()> {
+        self.life.subscribe()
     }
 
     /// The messages that bring a subscriber to this version. `acknowledged` is the version that it holds for sure.

@@ -88,18 +88,12 @@ fn route(rules: Value) -> Value {
 }
 
 /// Writes statuses of what a source finds, beside what the index judged.
-fn statuses(
-    fake: &Fake,
-    source: &Source,
-    judged: &watch::Sender<Arc<[RouteStatus]>>,
-    synced: watch::Receiver<bool>,
-) -> Statuses {
+fn statuses(fake: &Fake, source: &Source, judged: &watch::Sender<Option<Arc<[RouteStatus]>>>) -> Statuses {
     Statuses {
         client: fake.cluster().client,
         routes: judged.subscribe(),
         problems: source.problems.clone(),
         unread: source.unread.clone(),
-        synced,
     }
 }
 
@@ -116,8 +110,8 @@ async fn a_route_that_cannot_be_read_says_so_in_its_status_until_it_can() {
     fake.apply(ROUTES, route(json!("everything")));
     let mut source = fake.cluster().watch();
     assert_eq!(first(&mut source).await, ["Service shop/carts"], "and nothing else waits for it");
-    let ((judged, _), (_synced, synced)) = (watch::channel(Arc::from([])), watch::channel(true));
-    tokio::spawn(statuses(&fake, &source, &judged, synced).run(Leadership::fixed(true)));
+    let judged = watch::channel(Some(Arc::from([]))).0;
+    tokio::spawn(statuses(&fake, &source, &judged).run(Leadership::fixed(true)));
     let entry = eventually(|| written(&fake)).await;
     let condition = &entry["conditions"][0];
     assert_eq!(entry["parentRef"]["kind"], "Service", "{entry}");
@@ -154,8 +148,8 @@ async fn a_field_that_nobody_reads_stands_in_the_routes_status() {
     let parents = vec![ParentStatus { parent, conditions: vec![accepted, partial] }];
     let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
     let judged = RouteStatus { route, uid: None, generation: Some(3), parents };
-    let ((judged, _), (_synced, synced)) = (watch::channel(Arc::from([judged])), watch::channel(true));
-    tokio::spawn(statuses(&fake, &source, &judged, synced).run(Leadership::fixed(true)));
+    let judged = watch::channel(Some(Arc::from([judged]))).0;
+    tokio::spawn(statuses(&fake, &source, &judged).run(Leadership::fixed(true)));
     let entry = eventually(|| written(&fake)).await;
     assert_eq!(
         (&entry["conditions"][0]["status"], &entry["conditions"][0]["message"]),

@@ -63,33 +63,31 @@ async fn who_ends_lets_go_and_another_writes_soon() {
 
 /// Who writes statuses, and what it goes by.
 struct Scribe {
-    judged: watch::Sender<Arc<[RouteStatus]>>,
-    synced: watch::Sender<bool>,
+    judged: watch::Sender<Option<Arc<[RouteStatus]>>>,
     _problems: watch::Sender<Arc<[Problem]>>,
     _unread: watch::Sender<Arc<[RouteStatus]>>,
 }
 
 impl Scribe {
-    fn begin(fake: &Fake, judged: Arc<[RouteStatus]>, is_synced: bool) -> Scribe {
+    fn begin(fake: &Fake, judged: Option<Arc<[RouteStatus]>>) -> Scribe {
         let client = fake.cluster().client;
         let (judged, routes) = watch::channel(judged);
-        let (synced, is_synced) = watch::channel(is_synced);
         let (_problems, problems) = watch::channel(Arc::from([]));
         let (_unread, unread) = watch::channel(Arc::from([]));
-        let statuses = Statuses { client, routes, problems, unread, synced: is_synced };
+        let statuses = Statuses { client, routes, problems, unread };
         tokio::spawn(statuses.run(Leadership::fixed(true)));
-        Scribe { judged, synced, _problems, _unread }
+        Scribe { judged, _problems, _unread }
     }
 }
 
 /// What was judged of the route `carts`.
-fn judged(uid: &str, generation: i64, accepted: bool) -> Arc<[RouteStatus]> {
+fn judged(uid: &str, generation: i64, accepted: bool) -> Option<Arc<[RouteStatus]>> {
     let parent = minimesh_index::resource::ParentRef { name: "carts".to_owned(), ..Default::default() };
     let (status, message) = (accepted.into(), String::new());
     let condition = Condition { condition_type: "Accepted", status, reason: "Accepted", message };
     let parents = vec![ParentStatus { parent, conditions: vec![condition] }];
     let route = ObjectKey::new(Kind::HttpRoute, "shop", "carts");
-    Arc::from([RouteStatus { route, uid: Some(uid.into()), generation: Some(generation), parents }])
+    Some(Arc::from([RouteStatus { route, uid: Some(uid.into()), generation: Some(generation), parents }]))
 }
 
 /// The route `carts`, with entries in its status.
@@ -110,11 +108,11 @@ async fn a_word_of_ours_from_another_life_is_taken_back_once_everything_is_read(
     fake.serve("v1/HTTPRoute", true);
     let ours = json!({"controllerName": "minimesh.io/control-plane", "parentRef": {"name": "carts"}, "conditions": []});
     fake.apply(ROUTES, route("u-1", 2, json!([ours, foreign()])));
-    let scribe = Scribe::begin(&fake, Arc::from([]), false);
+    let scribe = Scribe::begin(&fake, None);
     let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(parents(), json!([ours, foreign()]), "nothing was judged yet");
-    scribe.synced.send_replace(true);
+    scribe.judged.send_replace(Some(Arc::from([])));
     eventually(|| (parents() == json!([foreign()])).then_some(())).await;
 }
 
@@ -123,7 +121,7 @@ async fn a_route_that_was_made_anew_gets_its_status_although_nothing_else_is_dif
     let fake = Fake::new();
     fake.serve("v1/HTTPRoute", true);
     fake.apply(ROUTES, route("u-1", 1, json!([])));
-    let scribe = Scribe::begin(&fake, judged("u-1", 1, true), true);
+    let scribe = Scribe::begin(&fake, judged("u-1", 1, true));
     let is_written = || fake.get(ROUTES, "shop/carts").is_some_and(|route| route["status"]["parents"] != json!([]));
     eventually(|| is_written().then_some(())).await;
     fake.apply(ROUTES, route("u-2", 1, json!([])));
@@ -143,7 +141,7 @@ async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
     fake.serve("v1/HTTPRoute", true);
     let foreign = foreign();
     fake.apply(ROUTES, route("u-1", 2, json!([foreign])));
-    let scribe = Scribe::begin(&fake, judged("u-1", 1, false), true);
+    let scribe = Scribe::begin(&fake, judged("u-1", 1, false));
     tokio::time::sleep(Duration::from_secs(60)).await;
     let parents = || fake.get(ROUTES, "shop/carts").expect("there")["status"]["parents"].clone();
     assert_eq!(parents(), json!([foreign]), "generation 1 is not what is there");
@@ -157,7 +155,7 @@ async fn conditions_of_routes_are_written_for_the_generation_that_was_judged() {
     let writes = || fake.count(&format!("PUT {ROUTES}"));
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(writes(), 1, "what is there is not written again");
-    scribe.judged.send_replace(Arc::from([]));
+    scribe.judged.send_replace(Some(Arc::from([])));
     eventually(|| (parents() == json!([foreign])).then_some(())).await;
 }
 
