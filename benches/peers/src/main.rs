@@ -45,6 +45,8 @@ pub(crate) struct Task {
     /// What the user typed.
     command: String,
     commit: String,
+    /// What our program is: how it was compiled, and its size.
+    minimesh: String,
     rounds: usize,
     /// Shorter, and of each kind of peer one.
     quick: bool,

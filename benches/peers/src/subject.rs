@@ -99,7 +99,9 @@ impl Subject {
             Kind::Envoy { .. } => of(&task.envoy, |program| said(program, "--version")),
             Kind::Haproxy => of(&task.haproxy, |program| said(program, "-v")),
             Kind::Linkerd2 => of(&task.linkerd2, linkerd2::version),
-            Kind::Minimesh(_) => said(&minimesh_tests::world::minimesh(), "--version"),
+            Kind::Minimesh(_) => {
+                format!("{}: {}", said(&minimesh_tests::world::minimesh(), "--version"), task.minimesh)
+            }
         }
     }
 }

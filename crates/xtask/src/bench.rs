@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::compat::{self, Kit};
 use crate::host;
+use crate::image;
+use crate::image::program::Architecture;
 use crate::report::{Outcome, Report};
 use crate::workspace::{self, Workspace};
 
@@ -26,6 +28,7 @@ pub(crate) struct Wanted {
     /// Of what the last run has measured, however it ended; nothing is measured.
     report: bool,
     only: Vec<String>,
+    /// Cargo's; that of the image means the image's own program.
     profile: String,
     /// What the user typed.
     command: String,
@@ -78,22 +81,20 @@ pub(crate) fn run(workspace: &Workspace, wanted: &Wanted, report: &mut Report) {
     if let Err(why) = host::namespaces() {
         return report.step("bench", || Outcome::skipped(why));
     }
-    let mut peers = Peers::default();
-    if !wanted.report {
-        report.step("bench: prepare", || prepare(workspace, &mut peers));
+    if wanted.report {
+        return report.step("bench: report", || Outcome::of(publish(workspace, wanted)));
     }
-    let mut program = None;
+    let mut peers = Peers::default();
+    report.step("bench: prepare", || prepare(workspace, &mut peers));
+    let mut programs = None;
     report.step("bench: build", || {
-        let built = build(workspace, &wanted.profile);
+        let built = Programs::build(workspace, &wanted.profile);
         let outcome = Outcome::preparation(built.as_ref().map(drop).map_err(Clone::clone));
-        program = built.ok();
+        programs = built.ok();
         outcome
     });
-    let Some(program) = program else { return };
-    if wanted.report {
-        return report.step("bench: report", || Outcome::of(publish(workspace, wanted, &program)));
-    }
-    report.step("bench: measure", || Outcome::of(measure(workspace, wanted, &peers, &program)));
+    let Some(programs) = programs else { return };
+    report.step("bench: measure", || Outcome::of(measure(workspace, wanted, &peers, &programs)));
 }
 
 fn prepare(workspace: &Workspace, peers: &mut Peers) -> Outcome {
@@ -152,30 +153,66 @@ fn named(variable: &str, value: Option<&OsStr>) -> Result<PathBuf, String> {
     if file { Ok(path) } else { Err(format!("{variable}: {} is no program", value.display())) }
 }
 
-/// The program that is measured, the one that makes namespaces, and the one that measures; says where the last is.
-fn build(workspace: &Workspace, profile: &str) -> Result<PathBuf, String> {
-    // Programs alone, and the command line's package among theirs: what is measured is then what `cargo build --bin minimesh` makes,
-    // from the same dependencies with the same features. A target that is a test or a bench would bring those of tests.
-    let packages = ["--package", "minimesh-cli", "--package", "minimesh-peers", "--package", "minimesh-tests"];
-    let targets = ["--bin", "minimesh", "--bin", "netns-runner", "--bin", "peers"];
+/// What is compiled for a run.
+struct Programs {
+    /// That measures. What makes namespaces is beside it.
+    peers: PathBuf,
+    /// That is measured, and what it is.
+    minimesh: (PathBuf, String),
+}
+
+impl Programs {
+    fn build(workspace: &Workspace, profile: &str) -> Result<Programs, String> {
+        if profile == image::SHIPPED {
+            let host = Architecture::host().ok_or_else(|| format!("no image for {}", std::env::consts::ARCH))?;
+            let minimesh = image::program::build(workspace, host, profile)?;
+            let said = compiled(workspace, "release", &TOOLS)?;
+            let what = format!("the image's program, {}", megabytes(&minimesh));
+            return Ok(Programs { peers: executable(&said, "peers")?, minimesh: (minimesh, what) });
+        }
+        // Programs alone, and the command line's package among theirs: what is measured is then what `cargo build --bin minimesh`
+        // makes, from the same dependencies with the same features. A target that is a test or a bench would bring those of tests.
+        let all = [&[("minimesh-cli", "minimesh")], &TOOLS[..]].concat();
+        let said = compiled(workspace, profile, &all)?;
+        let minimesh = executable(&said, "minimesh")?;
+        let what = format!("profile {profile}, {}", megabytes(&minimesh));
+        Ok(Programs { peers: executable(&said, "peers")?, minimesh: (minimesh, what) })
+    }
+}
+
+/// Packages with their programs that measure, and make what is measured in.
+const TOOLS: [(&str, &str); 2] = [("minimesh-peers", "peers"), ("minimesh-tests", "netns-runner")];
+
+/// Compiles programs; gives what cargo says of them, line by line.
+fn compiled(workspace: &Workspace, profile: &str, programs: &[(&str, &str)]) -> Result<String, String> {
     let mut command = workspace.cargo(&["build", "--profile", profile, "--message-format", "json-render-diagnostics"]);
-    command.args(packages).args(targets).stderr(Stdio::inherit());
+    for (package, program) in programs {
+        command.args(["--package", package, "--bin", program]);
+    }
+    command.stderr(Stdio::inherit());
     let shown = format!("{command:?}");
     let output = command.output().map_err(|error| format!("cannot run {shown}: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("{shown}: {}", output.status));
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!("{shown}: {}", output.status))
     }
-    executable(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| format!("{shown} made no program"))
 }
 
-/// Where cargo has put the program `peers`, of what it says line by line.
-fn executable(said: &str) -> Option<PathBuf> {
+/// Where cargo has put a program, of what it says.
+fn executable(said: &str, name: &str) -> Result<PathBuf, String> {
     let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut ours = lines.filter(|line| line["target"]["name"] == "peers");
-    ours.find_map(|line| line["executable"].as_str().map(PathBuf::from))
+    let mut ours = lines.filter(|line| line["target"]["name"] == name);
+    let found = ours.find_map(|line| line["executable"].as_str().map(PathBuf::from));
+    found.ok_or_else(|| format!("cargo made no program {name}"))
 }
 
-fn measure(workspace: &Workspace, wanted: &Wanted, peers: &Peers, program: &Path) -> Result<(), String> {
+fn megabytes(program: &Path) -> String {
+    let size = program.metadata().map_or(0, |metadata| metadata.len());
+    format!("{:.1} MB", size as f64 / 1e6)
+}
+
+fn measure(workspace: &Workspace, wanted: &Wanted, peers: &Peers, programs: &Programs) -> Result<(), String> {
     let (raw, output) = places(workspace, wanted)?;
     let found = |found: &Result<PathBuf, String>| match found {
         Ok(program) => json!({ "Ok": program }),
@@ -184,6 +221,7 @@ fn measure(workspace: &Workspace, wanted: &Wanted, peers: &Peers, program: &Path
     let task = json!({
         "command": wanted.command,
         "commit": commit(workspace),
+        "minimesh": programs.minimesh.1,
         "rounds": wanted.rounds,
         "quick": wanted.quick,
         "only": wanted.only,
@@ -194,15 +232,16 @@ fn measure(workspace: &Workspace, wanted: &Wanted, peers: &Peers, program: &Path
         "linkerd2": found(&peers.linkerd2),
     });
     let mut command = Command::new("sh");
-    command.args(["-c", DESCRIPTORS]).arg(program).arg("run").arg(task.to_string());
-    command.env("MINIMESH_BINARY", folder(workspace, &wanted.profile).join("minimesh")).env("PATH", compat::path());
+    command.args(["-c", DESCRIPTORS]).arg(&programs.peers).arg("run").arg(task.to_string());
+    command.env("MINIMESH_BINARY", &programs.minimesh.0).env("PATH", compat::path());
     workspace::passes(&mut command)
 }
 
 /// Makes the page anew.
-fn publish(workspace: &Workspace, wanted: &Wanted, program: &Path) -> Result<(), String> {
+fn publish(workspace: &Workspace, wanted: &Wanted) -> Result<(), String> {
+    let peers = executable(&compiled(workspace, "release", &TOOLS)?, "peers")?;
     let (raw, output) = places(workspace, wanted)?;
-    workspace::passes(Command::new(program).arg("report").arg(raw).arg(output))
+    workspace::passes(Command::new(peers).arg("report").arg(raw).arg(output))
 }
 
 /// Where raw lines go as they come, and where the page goes when they are complete. What is committed stays as it is until then.
@@ -214,11 +253,6 @@ fn places(workspace: &Workspace, wanted: &Wanted) -> Result<(PathBuf, PathBuf), 
         std::fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
     }
     Ok((own.join("data/peers.jsonl"), output))
-}
-
-/// Where cargo puts the programs of a profile.
-fn folder(workspace: &Workspace, profile: &str) -> PathBuf {
-    workspace.target.join(if profile == "dev" { "debug" } else { profile })
 }
 
 /// What is compiled, and whether it is more than what was committed.
@@ -241,7 +275,8 @@ mod tests {
         assert_eq!((wanted.rounds, wanted.quick, wanted.keep), (3, true, false));
         assert_eq!(wanted.only, ["direct", "minimesh"]);
         assert_eq!(wanted.command, "cargo xtask bench --quick --rounds 3 --only direct,minimesh");
-        assert_eq!(Wanted::parse(&[]).unwrap().rounds, ROUNDS);
+        let usual = Wanted::parse(&[]).unwrap();
+        assert_eq!((usual.rounds, &*usual.profile), (ROUNDS, "release"));
         let wanted = Wanted::parse(&["--report", "--keep"]).unwrap();
         assert!(wanted.report && wanted.keep);
         for bad in [&["--rounds"][..], &["--rounds", "many"], &["--fast"]] {
@@ -264,7 +299,11 @@ mod tests {
     fn the_program_is_found_in_what_cargo_says() {
         let said = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"minimesh\"},\"executable\":\"/t/minimesh\"}\n\
             not json\n{\"target\":{\"name\":\"peers\"},\"executable\":\"/t/peers\"}";
-        assert_eq!(executable(said), Some(PathBuf::from("/t/peers")));
-        assert_eq!(executable("{\"reason\":\"build-finished\"}"), None);
+        assert_eq!(executable(said, "peers"), Ok(PathBuf::from("/t/peers")));
+        assert_eq!(executable(said, "minimesh"), Ok(PathBuf::from("/t/minimesh")));
+        assert_eq!(
+            executable("{\"reason\":\"build-finished\"}", "peers"),
+            Err("cargo made no program peers".to_owned())
+        );
     }
 }
