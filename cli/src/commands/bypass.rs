@@ -37,7 +37,7 @@ pub(crate) struct Args {
 /// What is to be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Workload {
-    plural: &'static str,
+    kind: &'static str,
     name: String,
 }
 
@@ -47,16 +47,16 @@ impl Args {
     }
 
     async fn bypass(&self, client: &Client) -> Result<(), Failure> {
-        let Workload { plural, name } = &self.workload;
+        let Workload { kind, name } = &self.workload;
         let namespace = &self.namespace;
-        let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/{kind}s/{name}");
         let get = Request::get(&path).body(Vec::new())?;
         let object: Value = client.request(get).await?;
         let template = &object["spec"]["template"];
         let before = template["metadata"]["annotations"][SKIP_INBOUND_PORTS.name].as_str();
         let Some(after) = added(before, self.port) else {
             return Err(Failure::new(format!(
-                "port {} of {plural}/{name} in {namespace} is bypassed already",
+                "port {} of {kind}/{name} in {namespace} is bypassed already",
                 self.port
             )));
         };
@@ -67,9 +67,9 @@ impl Args {
         let undo =
             json!({ "spec": { "template": { "metadata": { "annotations": { SKIP_INBOUND_PORTS.name: before } } } } });
         print_lines(&[
-            format!("port {} of {plural}/{name} in {namespace} bypasses the mesh from the next pods on", self.port),
-            format!("  watch:  kubectl rollout status -n {namespace} {plural}/{name}"),
-            format!("  undo:   kubectl patch -n {namespace} {plural}/{name} --type merge -p '{undo}'"),
+            format!("port {} of {kind}/{name} in {namespace} bypasses the mesh from the next pods on", self.port),
+            format!("  watch:  kubectl rollout status -n {namespace} {kind}/{name}"),
+            format!("  undo:   kubectl patch -n {namespace} {kind}/{name} --type merge -p '{undo}'"),
         ])
     }
 }
@@ -87,10 +87,10 @@ fn added(before: Option<&str>, port: NonZeroU16) -> Option<String> {
 
 fn workload(text: &str) -> Result<Workload, String> {
     let (kind, name) = text.split_once('/').ok_or("is not KIND/NAME, as in deployment/web")?;
-    let plural = match kind {
-        "deploy" | "deployment" | "deployments" => "deployments",
-        "ds" | "daemonset" | "daemonsets" => "daemonsets",
-        "statefulset" | "statefulsets" | "sts" => "statefulsets",
+    let kind = match kind {
+        "deploy" | "deployment" | "deployments" => "deployment",
+        "ds" | "daemonset" | "daemonsets" => "daemonset",
+        "statefulset" | "statefulsets" | "sts" => "statefulset",
         _ => return Err(format!("{kind} is no kind of workload here; deployment, statefulset and daemonset are")),
     };
     // it goes into a path
@@ -98,7 +98,7 @@ fn workload(text: &str) -> Result<Workload, String> {
     if name.is_empty() || !name.bytes().all(allowed) {
         return Err(format!("{name:?} is no name"));
     }
-    Ok(Workload { plural, name: name.to_owned() })
+    Ok(Workload { kind, name: name.to_owned() })
 }
 
 /// In the list of commands.
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn workloads_are_kinds_with_names() {
-        assert_eq!(workload("sts/db"), Ok(Workload { plural: "statefulsets", name: "db".into() }));
+        assert_eq!(workload("sts/db"), Ok(Workload { kind: "statefulset", name: "db".into() }));
         for bad in ["web", "pod/web", "deployment/", "deployment/../x"] {
             assert!(workload(bad).is_err(), "{bad}");
         }
