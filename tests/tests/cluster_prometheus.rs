@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use minimesh_tests::cluster::{Cluster, Namespace, PATIENCE};
 use minimesh_tests::wait;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn golden_metrics_are_what_the_services_counted() {
@@ -16,11 +16,12 @@ fn golden_metrics_are_what_the_services_counted() {
     };
     cluster.install_mesh(&[]);
     let monitoring = cluster.namespace("monitoring");
-    monitoring.apply(&manifests(monitoring.name()));
+    monitoring.apply(&manifests());
     monitoring.rolled_out();
     let shop = cluster.namespace("sock-shop");
     cluster.kubectl(&["label", "namespace", "sock-shop", "minimesh.io/inject=enabled"]);
     let page = shop.open_shop();
+    discover(&cluster, &monitoring);
     cluster.visit(page);
     every_edge_has_its_signals(&monitoring);
 
@@ -30,6 +31,7 @@ fn golden_metrics_are_what_the_services_counted() {
         let pods = shop.kubectl(&["get", "pods", "--selector", "name=visitor", "--output", "name"]);
         pods.is_empty().then_some(())
     });
+    discover(&cluster, &monitoring);
     for service in ["carts", "catalogue", "orders", "payment", "shipping", "user"] {
         // only peers in the mesh are customers here: probes and scrapes come in plaintext, and are not counted by the services
         let inbound = format!(r#"sum(request_total{{direction="inbound",deployment="{service}",tls="true"}})"#);
@@ -98,13 +100,61 @@ fn ask(monitoring: &Namespace<'_>, query: &str) -> Value {
 }
 
 /// Prometheus with the jobs of the document.
-fn manifests(namespace: &str) -> String {
+fn manifests() -> String {
     let (_, rest) = DOCUMENT.split_once("```yaml\n").expect("the document has a configuration");
     let (scrape, _) = rest.split_once("```").expect("it ends");
+    assert!(scrape.contains(KUBERNETES), "{scrape}");
+    let scrape = scrape.replace(KUBERNETES, FILE);
     let indented: String = scrape.lines().map(|line| format!("    {line}\n")).collect();
-    include_str!("../cluster/prometheus.yaml").replace("SCRAPE\n", &indented).replace("NAMESPACE", namespace)
+    include_str!("../cluster/prometheus.yaml").replace("SCRAPE\n", &indented)
 }
 
+/// Tells Prometheus which pods there are, as its own discovery would, which Debian's lacks: one target for each port, with the labels
+/// that the document's rules read.
+fn discover(cluster: &Cluster, monitoring: &Namespace<'_>) {
+    let pods = cluster.object(&["pods", "--all-namespaces"]);
+    let targets: Vec<Value> = pods["items"].as_array().into_iter().flatten().flat_map(targets).collect();
+    let write = [
+        "exec",
+        "--stdin",
+        "deployment/prometheus",
+        "--",
+        "sh",
+        "-c",
+        "cat > /data/new && mv /data/new /data/pods.json",
+    ];
+    monitoring.try_piped(&Value::from(targets).to_string(), &write).expect("it can be written");
+}
+
+fn targets(pod: &Value) -> Vec<Value> {
+    let controller = &pod["metadata"]["ownerReferences"][0];
+    let containers = ["initContainers", "containers"].map(|field| pod["spec"][field].as_array().cloned());
+    let containers: Vec<Value> = containers.into_iter().flatten().flatten().collect();
+    let ports = |container: &Value| {
+        let ports = container["ports"].as_array().cloned().unwrap_or_default();
+        ports.into_iter().map(|port| (container["name"].clone(), port)).collect::<Vec<_>>()
+    };
+    let target = |(container, port): (Value, Value)| {
+        let ip = pod["status"]["podIP"].as_str()?;
+        Some(json!({
+            "targets": [format!("{ip}:{}", port["containerPort"])],
+            "labels": {
+                "__meta_kubernetes_namespace": pod["metadata"]["namespace"],
+                "__meta_kubernetes_pod_container_name": container,
+                "__meta_kubernetes_pod_container_port_name": port["name"].as_str().unwrap_or_default(),
+                "__meta_kubernetes_pod_controller_kind": controller["kind"].as_str().unwrap_or_default(),
+                "__meta_kubernetes_pod_controller_name": controller["name"].as_str().unwrap_or_default(),
+                "__meta_kubernetes_pod_ip": ip,
+                "__meta_kubernetes_pod_name": pod["metadata"]["name"],
+                "__meta_kubernetes_pod_phase": pod["status"]["phase"],
+            },
+        }))
+    };
+    containers.iter().flat_map(ports).filter_map(target).collect()
+}
+
+const KUBERNETES: &str = "    kubernetes_sd_configs:\n      - role: pod\n";
+const FILE: &str = "    file_sd_configs:\n      - files: [/data/pods.json]\n";
 const DOCUMENT: &str = include_str!("../../docs/prometheus.md");
 /// Of HTTP, used by shoppers all the time.
 const EDGES: [(&str, &str); 7] = [
