@@ -156,6 +156,7 @@ impl Tutorial<'_> {
         for command in [&["stat", "deployments"][..], &["edges"], &["identity"]] {
             println!("{}", self.cluster.minimesh(&[command, &["--namespace", self.shop.name()]].concat()));
         }
+        assert_eq!(self.cluster.refusals(), [""; 0]);
     }
 
     /// The rows that a command of the program's gives for the shop.

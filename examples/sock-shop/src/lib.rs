@@ -52,6 +52,9 @@ pub struct Args {
     /// Listen on this port instead of the role's own.
     #[arg(long, global = true, env = "MINIMESH_SHOP_PORT", value_name = "PORT")]
     pub port: Option<u16>,
+    /// End at once on SIGTERM and leave whoever is being served, as programs do that know nothing of draining.
+    #[arg(long, global = true, env = "MINIMESH_SHOP_ABRUPT")]
+    pub abrupt: bool,
 }
 
 /// The parts of the shop. Each listens on the original's port.
@@ -125,7 +128,7 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Runs a role until SIGTERM or SIGINT, then drains: what is in flight is finished.
+/// Runs a role until SIGTERM or SIGINT, then drains: what is in flight is finished, unless it is to end at once.
 pub fn run(args: Args) -> Result<(), Error> {
     // one small process per role: a second thread would only cost memory
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
@@ -145,7 +148,17 @@ pub fn run(args: Args) -> Result<(), Error> {
         let listener = TcpListener::bind(("0.0.0.0", port)).await.map_err(|error| {
             Error(format!("sock-shop: cannot listen on port {port}: {error}; another port can be given with --port"))
         })?;
-        part(&args.role, listener, directory, stop).await;
+        let mut asked = stop.clone();
+        let abrupt = async {
+            match args.abrupt {
+                true => asked.asked().await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = part(&args.role, listener, directory, stop) => {}
+            () = abrupt => {}
+        }
         Ok(())
     })
 }

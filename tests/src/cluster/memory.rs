@@ -1,4 +1,4 @@
-//! What processes of the cluster hold, as the kernel counts it: a page that several share is divided among them.
+//! What processes of the cluster hold and how often they wake, as the kernel counts it: a page that several share is divided among them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,12 +35,18 @@ impl Cluster {
         memory
     }
 
+    /// How often each sidecar has slept and woken so far, all its threads together, by its process.
+    pub fn wake_ups(&self) -> BTreeMap<u32, u64> {
+        let proxies = self.parts().into_iter().filter(|part| part.role == "proxy");
+        proxies.map(|Part { pid, .. }| (pid, wake_ups(pid))).collect()
+    }
+
     fn parts(&self) -> Vec<Part> {
-        let nodes = self.nodes();
+        let pods: Vec<String> = self.nodes().into_iter().filter_map(|(_, init)| pods_of(init)).collect();
         let part = |entry: fs::DirEntry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-            if !nodes.iter().any(|(node, _)| cgroup.contains(&format!("/{node}/kubepods"))) {
+            if !pods.iter().any(|pods| cgroup.contains(pods)) {
                 return None;
             }
             let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -85,6 +91,13 @@ impl Memory {
     }
 }
 
+/// The cgroup of all pods of the node with that first process: nodes of another cluster on this machine may have the same names.
+fn pods_of(init: u32) -> Option<String> {
+    let cgroup = fs::read_to_string(format!("/proc/{init}/cgroup")).ok()?;
+    let own = cgroup.lines().find_map(|line| line.find("/minimesh-cluster/").map(|begin| &line[begin..]))?;
+    Some(format!("{}/kubepods", own.trim_end_matches("/daemons")))
+}
+
 /// `minimesh proxy …` or a link named after the part.
 fn role(words: &[String]) -> Option<String> {
     let program = words.first()?.rsplit('/').next()?;
@@ -94,6 +107,17 @@ fn role(words: &[String]) -> Option<String> {
         None => return None,
     };
     (role != "sock-shop").then(|| role.to_owned())
+}
+
+fn wake_ups(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| slept(&fs::read_to_string(thread.path().join("status")).ok()?)).sum()
+}
+
+/// How often a thread went to sleep by itself: it was woken as often, but for the last time.
+fn slept(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
 }
 
 fn pss(rollup: &str) -> Option<u64> {
@@ -117,5 +141,10 @@ mod tests {
     #[test]
     fn pss_is_read_from_the_kernels_sum() {
         assert_eq!(pss("Rss:  12 kB\nPss:   7 kB\nPss_Anon: 1 kB\n"), Some(7));
+    }
+
+    #[test]
+    fn sleeps_are_those_that_nobody_forced() {
+        assert_eq!(slept("voluntary_ctxt_switches:\t41\nnonvoluntary_ctxt_switches:\t7\n"), Some(41));
     }
 }

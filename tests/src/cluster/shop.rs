@@ -54,10 +54,25 @@ impl Cluster {
     }
 
     /// Shoppers from outside, with carts and orders, for ten seconds: none of them fails. Not while databases are replaced: the
-    /// stand-ins keep everything in memory.
-    pub fn visit(&self, page: SocketAddr) {
+    /// stand-ins keep everything in memory. Says how many they were.
+    pub fn visit(&self, page: SocketAddr) -> String {
         let target = page.to_string();
         let said = self.minimesh(&["sock-shop", "load", "--target", &target, "--rate", "5", "--duration", "10"]);
         assert!(said.contains(" 0 skipped, 0 failed"), "{said}");
+        said
+    }
+
+    /// Lines in which the mesh's own parts say that the API server refused them something, or in which a library speaks for them.
+    pub fn refusals(&self) -> Vec<String> {
+        let parts = ["minimesh-control-plane", "minimesh-injector"];
+        let said = parts.map(|part| {
+            let selector = format!("app.kubernetes.io/name={part}");
+            self.kubectl(&["--namespace", MESH, "logs", "--prefix", "--tail=-1", "--selector", &selector])
+        });
+        let is_one = |line: &&str| REFUSED.iter().any(|word| line.contains(word));
+        said.iter().flat_map(|text| text.lines()).filter(is_one).map(str::to_owned).collect()
     }
 }
+
+/// Of the API server, of kube's errors, and of its client's own log.
+const REFUSED: [&str; 4] = ["forbidden", "Forbidden", "code: 403", "kube_client::"];
