@@ -96,7 +96,7 @@ fn flags(workspace: &Workspace) -> Vec<String> {
 }
 
 /// What the program is linked with, looked for before minutes of compilation.
-fn has_libc(architecture: Architecture) -> Result<(), String> {
+pub(super) fn has_libc(architecture: Architecture) -> Result<(), String> {
     let cross = architecture.cross_compiler();
     let compiler = cross.as_deref().unwrap_or("cc");
     let packages = match architecture.cross_compiler() {
