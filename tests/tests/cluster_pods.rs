@@ -57,6 +57,19 @@ fn pods_that_could_not_work_in_the_mesh_are_refused_in_words_that_help() {
 }
 
 #[test]
+fn a_pod_with_as_many_annotations_as_there_may_be_is_meshed() {
+    let test = "a_pod_with_as_many_annotations_as_there_may_be_is_meshed";
+    let Some(cluster) = Cluster::with_commands(test, &["install"]) else { return };
+    cluster.install_mesh(&[]);
+    let namespace = cluster.namespace("annotated");
+    namespace.label(Some("enabled"));
+    // Kubernetes allows 256 KiB of them in all
+    let large = format!("metadata: {{annotations: {{example.com/note: {}}}, name: trial", "x".repeat(250 * 1024));
+    let made = namespace.would_make(&pod(None, ORDINARY).replace("metadata: {name: trial", &large));
+    assert_eq!(containers(&made.expect("it is admitted")), SIDECAR);
+}
+
+#[test]
 fn on_a_strict_port_probes_of_the_node_pass_and_tell_the_truth() {
     let test = "on_a_strict_port_probes_of_the_node_pass_and_tell_the_truth";
     let Some(cluster) = Cluster::with_commands(test, &["install"]) else { return };
